@@ -1,0 +1,84 @@
+"""When two outputs count as equal.
+
+The error is scaled by the reference's largest magnitude: plain relative error explodes at
+values near zero, and one absolute tolerance fits no two models.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How one output differs from its reference; `reason` is None while it is within `limit`."""
+
+    output: str
+    scaled_error: float
+    limit: float
+    reason: str | None
+
+
+def scaled_error(got: NDArray[np.generic], reference: NDArray[np.generic]) -> float:
+    """max|got - reference| / max|reference|; plain max|got| where the reference is all zero.
+
+    Both arrays are finite floats of one shape. 0.0 for empty arrays.
+    """
+    if got.size == 0:
+        return 0.0
+    wide, wide_reference = got.astype(np.float64), reference.astype(np.float64)
+    scale = float(np.max(np.abs(wide_reference)))
+    return float(np.max(np.abs(wide - wide_reference))) / (scale or 1.0)
+
+
+def compare(
+    got: Mapping[str, NDArray[np.generic]],
+    reference: Mapping[str, NDArray[np.generic]],
+    limits: Mapping[str, float],
+) -> list[Difference]:
+    """Compare every output of the reference; outputs that are no floats must be equal.
+
+    `limits` are scaled errors per output; an output without one has the limit 0.
+    """
+    return [
+        _compare_one(name, got.get(name), expected, limits.get(name, 0.0))
+        for name, expected in reference.items()
+    ]
+
+
+def _compare_one(
+    name: str, got: NDArray[np.generic] | None, expected: NDArray[np.generic], limit: float
+) -> Difference:
+    if got is None:
+        reason: str | None = "missing in the answer"
+    elif got.shape != expected.shape:
+        reason = f"shape {list(got.shape)}, expected {list(expected.shape)}"
+    elif got.dtype != expected.dtype:
+        reason = f"dtype {got.dtype}, expected {expected.dtype}"
+    elif expected.dtype.kind != "f":
+        unequal = int(np.sum(got != expected))
+        reason = f"{unequal} of {expected.size} elements are not equal" if unequal else None
+    else:
+        return _compare_floats(name, got, expected, limit)
+    return Difference(
+        output=name,
+        scaled_error=float("inf") if reason else 0.0,
+        limit=limit,
+        reason=reason and f"output {name}: {reason}",
+    )
+
+
+def _compare_floats(
+    name: str, got: NDArray[np.generic], expected: NDArray[np.generic], limit: float
+) -> Difference:
+    finite = np.isfinite(expected)
+    if not np.array_equal(np.isfinite(got), finite) or not np.array_equal(
+        got[~finite], expected[~finite], equal_nan=True
+    ):
+        reason = f"output {name}: NaN or infinity where the reference has none, or the reverse"
+        return Difference(name, float("inf"), limit, reason)
+    error = scaled_error(got[finite], expected[finite])
+    too_far = f"output {name}: scaled error {error:.2e} is above {limit:.2e}"
+    return Difference(name, error, limit, too_far if error > limit else None)

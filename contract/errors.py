@@ -1,0 +1,23 @@
+"""Errors of the contract.
+
+ContractError
+├── InvalidVersion      a version is not a positive integer without leading zeros
+├── UnsupportedDatatype a tensor's datatype has no numpy counterpart
+└── InvalidArtifact     a file in the store is missing, unreadable or says something impossible
+"""
+
+
+class ContractError(Exception):
+    """Root of this package's errors."""
+
+
+class InvalidVersion(ContractError):
+    pass
+
+
+class UnsupportedDatatype(ContractError):
+    pass
+
+
+class InvalidArtifact(ContractError):
+    pass

@@ -1,0 +1,163 @@
+"""What the generator measured about one version; written once, never changed."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, PositiveInt, ValidationError
+
+from contract.dtypes import Datatype
+from contract.errors import InvalidArtifact
+from contract.layout import MANIFEST
+
+_CHUNK_BYTES = 1 << 20
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorSpec(_Record):
+    """One input or output; `shape` is without the batch dimension, -1 where it varies."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.datatype}{list(self.shape)}"
+
+
+class Signature(_Record):
+    """What a client must know to call the model. `max_batch_size` 0: no batch dimension."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_batch_size: int
+
+    def difference(self, other: "Signature") -> list[str]:
+        """What a client of `self` would notice when served by `other`; empty when nothing."""
+        found = []
+        if self.max_batch_size != other.max_batch_size:
+            found.append(f"max_batch_size {self.max_batch_size} -> {other.max_batch_size}")
+        for kind in ("inputs", "outputs"):
+            ours: dict[str, TensorSpec] = {spec.name: spec for spec in getattr(self, kind)}
+            theirs: dict[str, TensorSpec] = {spec.name: spec for spec in getattr(other, kind)}
+            found += [f"{kind[:-1]} {ours[name]} is gone" for name in ours if name not in theirs]
+            found += [f"{kind[:-1]} {theirs[name]} is new" for name in theirs if name not in ours]
+            found += [
+                f"{kind[:-1]} {ours[name]} -> {theirs[name]}"
+                for name in ours
+                if name in theirs and ours[name] != theirs[name]
+            ]
+        return found
+
+
+class FileRecord(_Record):
+    sha256: str
+    bytes: int
+
+
+class ShapeCost(_Record):
+    """Latency of one shape in the probe's process, milliseconds per execution.
+
+    `dims` holds the value of each dynamic dimension by name; `runs_until_steady` is the
+    number of executions after which the latency no longer fell.
+    """
+
+    batch: int
+    dims: dict[str, int]
+    first_ms: float
+    steady_ms: float
+    runs_until_steady: int
+
+
+class Cost(_Record):
+    """What it takes to hold and to load one instance.
+
+    `private_bytes` is anonymous memory after load (paid per instance), `shared_bytes` the
+    file-backed memory that instances of one process share, `peak_bytes` anonymous memory
+    after the largest warm-up shape.
+    """
+
+    disk_bytes: int
+    private_bytes: int
+    shared_bytes: int
+    peak_bytes: int
+    load_s: float
+    shapes: tuple[ShapeCost, ...]
+
+
+class Manifest(_Record):
+    """Everything known about a version.
+
+    `files` maps paths relative to the version folder to hashes; it lists every file of the
+    version but the manifest itself. `serving_sha256` covers what Triton sees of the version
+    besides its weights (config and warm-up data): two versions with the same value can be
+    exchanged in place. `tolerances` are limits of the scaled error per output
+    (`contract.compare`). `sources` maps the model's own source files to their hashes.
+    """
+
+    schema_version: Literal[1] = 1
+    model: str
+    version: PositiveInt
+    fingerprint: str
+    built_at: AwareDatetime
+    triton: str
+    target: Literal["cpu", "gpu", "auto"]
+    tools: dict[str, str]
+    sources: dict[str, str]
+    files: dict[str, FileRecord]
+    signature: Signature
+    serving_sha256: str
+    tolerances: dict[str, float]
+    cost: Cost
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def record_files(folder: Path) -> dict[str, FileRecord]:
+    """Hash every file below `folder` except the manifest."""
+    return {
+        path.relative_to(folder).as_posix(): FileRecord(
+            sha256=sha256_of(path), bytes=path.stat().st_size
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        InvalidArtifact: missing, unreadable or of another schema.
+    """
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InvalidArtifact(
+            f"manifest {path} cannot be read: {error}; build the version again with `make repo`"
+        ) from error
+
+
+def damaged_files(manifest: Manifest, folder: Path) -> list[str]:
+    """Files of a version that are missing or differ from what the manifest recorded."""
+    found = []
+    for name, record in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            found.append(f"{name} is missing")
+        elif path.stat().st_size != record.bytes:
+            found.append(
+                f"{name} has {path.stat().st_size} bytes, the manifest says {record.bytes}"
+            )
+        elif sha256_of(path) != record.sha256:
+            found.append(f"{name} has another SHA-256 than the manifest says")
+    return found
