@@ -1,0 +1,28 @@
+"""Errors of the embedded server.
+
+EmbeddedError
+├── ProvisionFailed    the server or its Python could not be installed on this machine
+├── ServerDidNotStart  tritonserver ended, or did not answer in time; carries its last log lines
+├── NotStarted         a process was asked for its pid before its first start
+└── DidNotEnd          processes outlive SIGKILL
+"""
+
+
+class EmbeddedError(Exception):
+    """Root of this package's errors."""
+
+
+class ProvisionFailed(EmbeddedError):
+    pass
+
+
+class ServerDidNotStart(EmbeddedError):
+    pass
+
+
+class NotStarted(EmbeddedError):
+    pass
+
+
+class DidNotEnd(EmbeddedError):
+    pass

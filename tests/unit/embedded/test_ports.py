@@ -1,0 +1,21 @@
+import socket
+
+from embedded.ports import free_ports, taken_ports
+
+
+def test_ports_differ_and_can_be_bound() -> None:
+    ports = free_ports(20)
+
+    assert len(set(ports)) == 20
+    assert taken_ports(ports) == []
+
+
+def test_a_port_with_a_listener_is_taken() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+
+        assert taken_ports([port]) == [port]
+
+    assert taken_ports([port]) == []
