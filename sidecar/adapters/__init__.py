@@ -1,0 +1,1 @@
+"""The world behind the ports: Triton, its stage folders, the store, SQLite."""

@@ -1,0 +1,98 @@
+"""The repository folder that one Triton reads.
+
+    <stage>/<model>/
+        1 -> ../../../<store>/<model>/1     one relative link per placed version
+        warmup/                             copies: written only when their bytes change
+        config.pbtxt                        written last, by rename
+
+What Triton reacts to is the largest change time in the folder, links followed: a link is
+kept when it is right, and the warm-up data keeps its time when its bytes are the same, so
+that a promotion does not reload the version that serves.
+"""
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from contract.layout import CONFIG, WARMUP, Store
+from sidecar.core.wanted import Placement
+
+
+class StageFolder:
+    """A `ports.Stage`; `root` and the store must keep their relative place for Triton."""
+
+    def __init__(self, root: Path, store: Store) -> None:
+        self._root = root
+        self._store = store
+
+    async def read(self) -> Mapping[str, str]:
+        return await asyncio.to_thread(self._read)
+
+    async def write(self, model: str, placement: Placement) -> None:
+        await asyncio.to_thread(self._write, model, placement)
+
+    async def clear(self, model: str) -> None:
+        await asyncio.to_thread(shutil.rmtree, self._root / model, ignore_errors=False)
+
+    def _read(self) -> Mapping[str, str]:
+        self._root.mkdir(parents=True, exist_ok=True)
+        return {
+            folder.name: (folder / CONFIG).read_text() if (folder / CONFIG).is_file() else ""
+            for folder in sorted(self._root.iterdir())
+            if folder.is_dir()
+        }
+
+    def _write(self, model: str, placement: Placement) -> None:
+        folder = self._root / model
+        folder.mkdir(parents=True, exist_ok=True)
+        self._link_versions(folder, model, placement.versions)
+        lead = self._store.version(model, placement.lead)
+        _mirror_files(lead.warmup, folder / WARMUP)
+        _write_config(folder / CONFIG, placement.config)
+
+    def _link_versions(self, folder: Path, model: str, versions: tuple[int, ...]) -> None:
+        wanted = {str(version): self._store.version(model, version).path for version in versions}
+        for entry in folder.iterdir():
+            if entry.is_symlink() and entry.name not in wanted:
+                entry.unlink()
+        for name, target in wanted.items():
+            link = folder / name
+            relative = os.path.relpath(target.absolute(), folder.absolute())
+            if link.is_symlink() and os.readlink(link) == relative:  # noqa: PTH115  (keeps it relative)
+                continue
+            link.unlink(missing_ok=True)
+            link.symlink_to(relative)
+
+
+def _mirror_files(source: Path, target: Path) -> None:
+    """Make `target` hold exactly the files of `source`, touching nothing that is right."""
+    wanted = {path.name: path.read_bytes() for path in source.iterdir()} if source.is_dir() else {}
+    present = {path.name for path in target.iterdir()} if target.is_dir() else set()
+    if not wanted and not present:
+        return
+    target.mkdir(exist_ok=True)
+    for name in present - wanted.keys():
+        (target / name).unlink()
+    for name, content in wanted.items():
+        if name not in present or (target / name).read_bytes() != content:
+            (target / name).write_bytes(content)
+
+
+def _write_config(path: Path, text: str) -> None:
+    """Replace the config with one whose mtime is newer than all that Triton saw of the old.
+
+    Triton loads only what is newer than its last load, and file times tick as slowly as
+    every 4 ms: the precise clock decides here, plus a nanosecond where it stands still.
+    """
+    seen_ns = 0
+    if path.exists():
+        before = path.stat()
+        seen_ns = max(before.st_mtime_ns, before.st_ctime_ns)
+    newer_ns = max(time.time_ns(), seen_ns + 1)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(text)
+    os.utime(fresh, ns=(newer_ns, newer_ns))
+    fresh.replace(path)

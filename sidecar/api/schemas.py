@@ -1,0 +1,130 @@
+"""What goes over the wire. Bodies refuse unknown fields; times are RFC 3339 UTC."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+from pydantic import BaseModel, Field
+
+from contract.intent import Tier
+from contract.layout import MAX_VERSION
+from contract.strict import Strict
+from sidecar.core.fleet import Operation, OperationKind
+from sidecar.core.release import Release, ReleaseState
+from sidecar.core.status import ModelStatus, Warmth
+
+
+class ReleaseRequest(Strict):
+    """Which version is to get the traffic: a positive integer without leading zeros."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=MAX_VERSION)]
+
+
+class ModelBody(BaseModel):
+    """One model: what is wanted (`tier`) and what is the case (`warmth`, `ready`)."""
+
+    name: str
+    tier: Tier
+    warmth: Warmth
+    serving_version: int | None
+    ready_versions: list[int]
+    versions: list[int]
+    release: str | None
+    reason: str
+
+    @classmethod
+    def of(cls, status: ModelStatus) -> Self:
+        return cls(
+            name=status.name,
+            tier=status.tier,
+            warmth=status.warmth,
+            serving_version=status.serving,
+            ready_versions=list(status.ready),
+            versions=list(status.versions),
+            release=status.release_id and f"/v1/releases/{status.release_id}",
+            reason=status.reason,
+        )
+
+
+class ModelList(BaseModel):
+    models: list[ModelBody]
+
+
+class OperationBody(BaseModel):
+    """A long action: poll `location` until `done`; then `error` is null when it succeeded."""
+
+    id: str
+    location: str
+    kind: OperationKind
+    model: str
+    release: str | None
+    actor: str
+    created_at: datetime
+    finished_at: datetime | None
+    done: bool
+    error: str | None
+
+    @classmethod
+    def of(cls, operation: Operation) -> "OperationBody":
+        release = operation.release_id
+        return cls(
+            id=operation.id,
+            location=f"/v1/operations/{operation.id}",
+            kind=operation.kind,
+            model=operation.model,
+            release=release and f"/v1/releases/{release}",
+            actor=operation.actor,
+            created_at=_utc(operation.created_at_s),
+            finished_at=operation.finished_at_s and _utc(operation.finished_at_s),
+            done=operation.finished_at_s is not None,
+            error=operation.error,
+        )
+
+
+class StepBody(BaseModel):
+    state: ReleaseState
+    at: datetime
+    note: str
+
+
+class ReleaseBody(BaseModel):
+    """A version's way to traffic; `steps` holds each state with its evidence."""
+
+    id: str
+    model: str
+    version: int
+    base: int | None
+    actor: str
+    state: ReleaseState
+    active: bool
+    reason: str
+    soak_until: datetime | None
+    steps: list[StepBody]
+
+    @classmethod
+    def of(cls, release: Release) -> Self:
+        return cls(
+            id=release.id,
+            model=release.model,
+            version=release.version,
+            base=release.base,
+            actor=release.actor,
+            state=release.state,
+            active=release.is_active,
+            reason=release.reason,
+            soak_until=release.soak_until_s and _utc(release.soak_until_s),
+            steps=[
+                StepBody(state=step.state, at=_utc(step.at_s), note=step.note)
+                for step in release.steps
+            ],
+        )
+
+
+class Readiness(BaseModel):
+    """`missing` says, one sentence each, what keeps the sidecar from being ready."""
+
+    ready: bool
+    missing: list[str]
+
+
+def _utc(at_s: float) -> datetime:
+    return datetime.fromtimestamp(at_s, tz=UTC)

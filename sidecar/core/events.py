@@ -1,0 +1,60 @@
+"""Records of what happened. Each becomes one log line, one count and one audit row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class EventName(StrEnum):
+    """Verbs in the past; the names are part of the interface and are never reused."""
+
+    SIDECAR_STARTED = "sidecar_started"
+    SIDECAR_STOPPED = "sidecar_stopped"
+    SERVER_LOST = "server_lost"
+    SERVER_FOUND = "server_found"
+    BECAME_READY = "became_ready"
+    BECAME_UNREADY = "became_unready"
+    MODEL_LOADED = "model_loaded"
+    MODEL_ADOPTED = "model_adopted"
+    LOAD_FAILED = "load_failed"
+    MODEL_UNLOADED = "model_unloaded"
+    UNLOAD_FAILED = "unload_failed"
+    CHECK_PASSED = "check_passed"
+    CHECK_FAILED = "check_failed"
+    RELEASE_MOVED = "release_moved"
+    VERSION_RECORDED = "version_recorded"
+    OPERATION_ACCEPTED = "operation_accepted"
+    OPERATION_ENDED = "operation_ended"
+    STORE_DAMAGED = "store_damaged"
+    CYCLE_FAILED = "cycle_failed"
+
+
+EventDetail = str | int | float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """`seconds` is how long it took, where it took time."""
+
+    name: EventName
+    model: str | None = None
+    server: str | None = None
+    seconds: float | None = None
+    detail: Mapping[str, EventDetail] = field(default_factory=dict)
+
+    @property
+    def is_trouble(self) -> bool:
+        return self.name in _TROUBLE
+
+
+_TROUBLE = frozenset(
+    {
+        EventName.SERVER_LOST,
+        EventName.BECAME_UNREADY,
+        EventName.LOAD_FAILED,
+        EventName.UNLOAD_FAILED,
+        EventName.CHECK_FAILED,
+        EventName.STORE_DAMAGED,
+        EventName.CYCLE_FAILED,
+    }
+)

@@ -1,0 +1,80 @@
+"""When an operation that somebody asked for has ended, and how."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from sidecar.core.fleet import Operation, OperationKind, Server, Snapshot
+from sidecar.core.release import Release, ReleaseState
+from sidecar.core.wanted import placement, progress
+
+
+def settle(operation: Operation, snapshot: Snapshot, now_s: float) -> Operation | None:
+    """The ended operation, or None while it goes on."""
+    result = _ENDED[operation.kind](operation, snapshot)
+    if result is None:
+        return None
+    return replace(operation, finished_at_s=now_s, error=result or None)
+
+
+# Each function below returns None while the operation goes on, "" when it succeeded, else
+# the error.
+
+
+def _load(operation: Operation, snapshot: Snapshot) -> str | None:
+    model = operation.model
+    if not snapshot.is_wanted(model):
+        return "superseded: the model was asked to be unloaded"
+    wanted = placement(snapshot, Server.SERVING, model)
+    if wanted is None:
+        release = snapshot.releases.get(model)
+        if release and not release.is_active and release.steps[0].at_s >= operation.created_at_s:
+            return f"version {release.version}: {release.reason}"
+        return None
+    found = progress(snapshot, Server.SERVING, model, wanted)
+    if found.held:
+        return ""
+    failure = found.failure
+    if failure and not failure.lost and failure.at_s >= operation.created_at_s:
+        return failure.reason
+    return None
+
+
+def _unload(operation: Operation, snapshot: Snapshot) -> str | None:
+    model = operation.model
+    if snapshot.is_wanted(model):
+        return "superseded: the model was asked to be loaded"
+    view = snapshot.servers[Server.SERVING]
+    gone = view.problem is None and view.is_unloaded(model) and model not in view.staged
+    return "" if gone else None
+
+
+def _release(operation: Operation, snapshot: Snapshot) -> str | None:
+    release = snapshot.releases.get(operation.model)
+    if _was_followed(operation, release):
+        return "another release has followed; this one's end is in its own record"
+    if release is None or release.is_active:
+        return None
+    return "" if release.state is ReleaseState.DONE else f"{release.state}: {release.reason}"
+
+
+def _rollback(operation: Operation, snapshot: Snapshot) -> str | None:
+    release = snapshot.releases.get(operation.model)
+    if _was_followed(operation, release):
+        return "another release has followed; this one's end is in its own record"
+    if release is None or release.is_active:
+        return None
+    if not release.turned_round_since(operation.created_at_s):
+        return None
+    return release.reason if release.state is ReleaseState.DONE else ""
+
+
+def _was_followed(operation: Operation, newest: Release | None) -> bool:
+    return newest is not None and newest.id != operation.release_id
+
+
+_ENDED: dict[OperationKind, Callable[[Operation, Snapshot], str | None]] = {
+    OperationKind.LOAD: _load,
+    OperationKind.UNLOAD: _unload,
+    OperationKind.RELEASE: _release,
+    OperationKind.ROLLBACK: _rollback,
+}

@@ -1,0 +1,99 @@
+"""What is the case, in words for people: warmth of each model, and whether we are ready."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from contract.intent import Tier
+from sidecar.core.fleet import Server, Snapshot
+from sidecar.core.wanted import placement, progress
+
+
+class Warmth(StrEnum):
+    """How far a model is from answering at full speed.
+
+    `disk`: only in the store. `loaded`: Triton has it. `warmed`: loaded, warmed up, and the
+    health query was answered rightly.
+    """
+
+    DISK = "disk"
+    LOADED = "loaded"
+    WARMED = "warmed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStatus:
+    """One model now. `serving` is the recorded version; `ready` those that Triton serves."""
+
+    name: str
+    tier: Tier
+    warmth: Warmth
+    serving: int | None
+    ready: tuple[int, ...]
+    versions: tuple[int, ...]
+    release_id: str | None
+    reason: str
+
+
+def model_status(snapshot: Snapshot, model: str) -> ModelStatus:
+    stored = snapshot.models[model]
+    view = snapshot.servers[Server.SERVING]
+    release = snapshot.releases.get(model)
+    return ModelStatus(
+        name=model,
+        tier=stored.tier,
+        warmth=_warmth(snapshot, model),
+        serving=snapshot.serving.get(model),
+        ready=tuple(sorted(view.ready(model))),
+        versions=tuple(sorted(stored.versions)),
+        release_id=release.id if release else None,
+        reason=_reason(snapshot, model),
+    )
+
+
+def unready(snapshot: Snapshot) -> list[str]:
+    """What keeps us from being ready, one sentence each; empty when we are.
+
+    Ready means: each hot model answers on the serving server. It does not matter what cold
+    models do, and a promotion does not matter while a proven version answers.
+    """
+    view = snapshot.servers[Server.SERVING]
+    if view.problem is not None:
+        return [f"serving server: {view.problem}"]
+    found = [
+        f"{name}: {_reason(snapshot, name)}"
+        for name, model in sorted(snapshot.models.items())
+        if model.tier is Tier.HOT and not view.answers(name)
+    ]
+    return found or ([] if snapshot.models else list(snapshot.store_problems))
+
+
+def _warmth(snapshot: Snapshot, model: str) -> Warmth:
+    view = snapshot.servers[Server.SERVING]
+    if view.problem is not None or not view.ready(model):
+        return Warmth.DISK
+    return Warmth.WARMED if view.answers(model) else Warmth.LOADED
+
+
+def _reason(snapshot: Snapshot, model: str) -> str:
+    problem = snapshot.servers[Server.SERVING].problem
+    release = snapshot.active_release(model)
+    if problem is not None:
+        return f"serving server: {problem}"
+    if not snapshot.is_wanted(model):
+        return "cold and not asked for"
+    if release is not None:
+        return f"release of version {release.version}: {release.state}: {release.reason}"
+    return _reason_at_rest(snapshot, model)
+
+
+def _reason_at_rest(snapshot: Snapshot, model: str) -> str:
+    wanted = placement(snapshot, Server.SERVING, model)
+    if wanted is not None:
+        found = progress(snapshot, Server.SERVING, model, wanted)
+        if found.failure is not None:
+            return found.failure.reason
+        return "loaded, warmed and probed" if found.held else "loading"
+    release = snapshot.releases.get(model)
+    if release is not None and model not in snapshot.serving:
+        return f"version {release.version} was {release.state}: {release.reason}"
+    return f"version {snapshot.serving.get(model)} is not in the store"

@@ -1,0 +1,95 @@
+"""What each server should hold, derived from records and releases alone."""
+
+from dataclasses import dataclass
+
+from sidecar.core.fleet import Failure, Server, Snapshot, StoredModel
+from sidecar.core.release import ON_CANARY, Release, ReleaseState
+from sidecar.core.stage_config import stage_config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Exactly these versions of a model on a server, under this config.
+
+    `lead` is the version whose config (batching, instances, warm-up data) it is.
+    """
+
+    versions: tuple[int, ...]
+    lead: int
+    config: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a placement is: held and proven, failed, or neither yet."""
+
+    held: bool
+    failure: Failure | None
+
+
+def serving_versions(snapshot: Snapshot, model: str) -> tuple[int, ...]:
+    """Versions that the serving server is to hold, ascending; empty when it is not to.
+
+    Both versions stay from the promotion until the soak is over: rolling back is then a
+    change of policy that Triton does in place.
+    """
+    if not snapshot.is_wanted(model):
+        return ()
+    release = snapshot.active_release(model)
+    recorded = snapshot.serving.get(model)
+    if release is None or release.state in ON_CANARY | {ReleaseState.ADMITTED}:
+        versions = {recorded}
+    elif release.state is ReleaseState.FINISHING:
+        versions = {release.version}
+    elif release.state is ReleaseState.ROLLING_BACK:
+        versions = {release.base}
+    else:
+        versions = {release.base, release.version}
+    return tuple(sorted(version for version in versions if version is not None))
+
+
+def placement(snapshot: Snapshot, server: Server, model: str) -> Placement | None:
+    """What a server should hold of a model; None when nothing, or when the store lacks it."""
+    stored = snapshot.models.get(model)
+    if stored is None:
+        return None
+    release = snapshot.active_release(model)
+    if server is Server.SERVING:
+        versions = serving_versions(snapshot, model)
+        return _placement(stored, release, versions, warmup=True)
+    if release is None or release.state not in ON_CANARY:
+        return None
+    warmup = release.state is ReleaseState.CANARY_WARMING
+    return _placement(stored, release, (release.version,), warmup=warmup)
+
+
+def _placement(
+    stored: StoredModel, release: Release | None, versions: tuple[int, ...], *, warmup: bool
+) -> Placement | None:
+    if not versions or any(version not in stored.versions for version in versions):
+        return None
+    lead = _lead(release, versions)
+    config = stage_config(stored.versions[lead].config, versions=versions, warmup=warmup)
+    return Placement(versions=versions, lead=lead, config=config)
+
+
+def _lead(release: Release | None, versions: tuple[int, ...]) -> int:
+    if release is not None and release.version in versions:
+        return release.version
+    return versions[-1]
+
+
+def progress(snapshot: Snapshot, server: Server, model: str, wanted: Placement) -> Progress:
+    """How far `wanted` is; a failure counts while it speaks of exactly this placement."""
+    view = snapshot.servers[server]
+    verified = view.verified.get(model)
+    held = (
+        view.problem is None
+        and view.ready(model) == view.answers(model) == frozenset(wanted.versions)
+        and view.staged.get(model) == wanted.config
+        and verified is not None
+        and verified.config == wanted.config
+    )
+    failure = snapshot.failures.get((server, model))
+    speaks_of_this = failure is not None and failure.config == wanted.config
+    return Progress(held=held, failure=failure if speaks_of_this and not held else None)

@@ -1,0 +1,61 @@
+"""What this process knows from its own work; lost with it, and found again by looking."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sidecar.core.fleet import CheckKind, Failure, Outcome, Server, Verification, VersionState
+
+Pair = tuple[Server, str]
+
+
+class Board:
+    def __init__(self) -> None:
+        self.busy: set[Pair] = set()
+        self.checking: set[str] = set()
+        self.failures: dict[Pair, Failure] = {}
+        self.outcomes: dict[tuple[str, CheckKind], Outcome] = {}
+        self._verified: dict[Pair, Verification] = {}
+
+    def verified(self, server: Server) -> Mapping[str, Verification]:
+        return {model: found for (at, model), found in self._verified.items() if at is server}
+
+    def verify(self, pair: Pair, verification: Verification) -> None:
+        """The pair holds what it should.
+
+        On the canary this does not clear earlier failures: a version may load and kill the
+        server at its first query, again and again.
+        """
+        self._verified[pair] = verification
+        if pair[0] is Server.SERVING:
+            self.failures.pop(pair, None)
+
+    def forget(self, pair: Pair) -> None:
+        self._verified.pop(pair, None)
+        self.failures.pop(pair, None)
+
+    def fail(self, pair: Pair, *, reason: str, lost: bool, config: str) -> Failure:
+        before = self.failures.get(pair)
+        again = before is not None and before.config == config and before.lost == lost
+        attempts = before.attempts + 1 if before and again else 1
+        failure = Failure(
+            reason=reason, lost=lost, attempts=attempts, at_s=time.time(), config=config
+        )
+        self.failures[pair] = failure
+        return failure
+
+    def saw_index(self, server: Server, index: Mapping[str, Mapping[int, VersionState]]) -> None:
+        """Verified versions that are not READY any more must be verified again."""
+        for pair, found in list(self._verified.items()):
+            if pair[0] is not server:
+                continue
+            states = index.get(pair[1], {})
+            still = {v for v in found.versions if states.get(v) is VersionState.READY}
+            if not still:
+                del self._verified[pair]
+            elif still != found.versions:
+                self._verified[pair] = replace(found, versions=frozenset(still))
+
+    def lost(self, server: Server) -> None:
+        """Nothing that was verified on a server outlives the loss of that server."""
+        self.saw_index(server, {})

@@ -1,0 +1,152 @@
+"""One `match` over the actions; calls ports, decides nothing.
+
+Work stops at its first failure. Nothing is undone here: the next cycle looks again and
+plans again.
+"""
+
+import time
+from typing import assert_never
+
+from contract.errors import ContractError
+from sidecar.core.actions import Check, Ensure, Note, Remove, SaveRelease, SaveServing, Settle, Work
+from sidecar.core.events import Event, EventDetail, EventName
+from sidecar.core.fleet import CheckKind, Outcome, Server
+from sidecar.core.release import ReleaseState
+from sidecar.errors import ServerError, ServerLost, Unproven
+from sidecar.runtime.drive import Driver
+from sidecar.runtime.prove import Prover
+from sidecar.runtime.world import World
+
+EXPECTED = (ServerError, ContractError, Unproven, OSError)
+
+
+class Executor:
+    def __init__(self, world: World, driver: Driver, prover: Prover) -> None:
+        self._world = world
+        self._driver = driver
+        self._prover = prover
+
+    async def note(self, note: Note) -> None:
+        """Record one thing. Raises StateConflict or StateUnavailable."""
+        records = self._world.records
+        match note:
+            case SaveRelease(release=release):
+                if release.state is ReleaseState.ADMITTED:
+                    await records.begin_release(release)
+                else:
+                    await records.move_release(release)
+                await self._say(
+                    EventName.RELEASE_MOVED,
+                    release.model,
+                    release=release.id,
+                    version=release.version,
+                    state=release.state.value,
+                    note=release.reason,
+                )
+            case SaveServing(model=model, version=version, reason=reason):
+                await records.set_serving(model, version)
+                await self._say(EventName.VERSION_RECORDED, model, version=version, reason=reason)
+            case Settle(operation=operation):
+                await records.end_operation(operation)
+                await self._say(
+                    EventName.OPERATION_ENDED,
+                    operation.model,
+                    operation=operation.id,
+                    kind=operation.kind.value,
+                    error=operation.error or "",
+                )
+            case _:
+                assert_never(note)
+
+    async def work(self, action: Work) -> None:
+        """Do one thing; what came of it is on the board and told afterwards."""
+        match action:
+            case Ensure():
+                await self._ensure(action)
+            case Remove():
+                await self._remove(action)
+            case Check():
+                await self._check(action)
+            case _:
+                assert_never(action)
+
+    async def _ensure(self, action: Ensure) -> None:
+        began_s = time.monotonic()
+        reason = action.reason
+        try:
+            adopted = await self._driver.ensure(action)
+        except EXPECTED as error:
+            name, reason = EventName.LOAD_FAILED, str(error)
+            self._world.board.fail(
+                (action.server, action.model),
+                reason=reason,
+                lost=isinstance(error, ServerLost),
+                config=action.placement.config,
+            )
+        else:
+            name = EventName.MODEL_ADOPTED if adopted else EventName.MODEL_LOADED
+        versions = ", ".join(map(str, action.placement.versions))
+        await self._say(
+            name,
+            action.model,
+            server=action.server,
+            began_s=began_s,
+            versions=versions,
+            reason=reason,
+        )
+
+    async def _remove(self, action: Remove) -> None:
+        began_s = time.monotonic()
+        name, reason = EventName.MODEL_UNLOADED, action.reason
+        try:
+            await self._driver.remove(action)
+        except EXPECTED as error:
+            name, reason = EventName.UNLOAD_FAILED, str(error)
+        await self._say(name, action.model, server=action.server, began_s=began_s, reason=reason)
+
+    async def _check(self, action: Check) -> None:
+        began_s = time.monotonic()
+        release, board = action.release, self._world.board
+        try:
+            outcome = Outcome(passed=True, note=await self._evidence(action))
+        except ServerLost as error:
+            board.fail(
+                (Server.CANARY, release.model),
+                reason=str(error),
+                lost=True,
+                config=action.config,
+            )
+            return
+        except EXPECTED as error:
+            outcome = Outcome(passed=False, note=str(error))
+        board.outcomes[release.id, action.kind] = outcome
+        await self._say(
+            EventName.CHECK_PASSED if outcome.passed else EventName.CHECK_FAILED,
+            release.model,
+            began_s=began_s,
+            release=release.id,
+            check=action.kind.value,
+            note=outcome.note,
+        )
+
+    async def _evidence(self, action: Check) -> str:
+        match action.kind:
+            case CheckKind.FILES:
+                return await self._prover.files(action.release)
+            case CheckKind.GOLDEN:
+                return await self._prover.golden(action.release)
+            case _:
+                assert_never(action.kind)
+
+    async def _say(
+        self,
+        name: EventName,
+        model: str,
+        *,
+        server: Server | None = None,
+        began_s: float | None = None,
+        **detail: EventDetail,
+    ) -> None:
+        seconds = None if began_s is None else time.monotonic() - began_s
+        event = Event(name=name, model=model, server=server, seconds=seconds, detail=detail)
+        await self._world.telemetry.record(event)

@@ -1,0 +1,139 @@
+"""The loop: a timer and wake-ups that carry no facts."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+import structlog
+
+from sidecar.core.actions import Check, Work
+from sidecar.core.events import Event, EventName
+from sidecar.core.fleet import Server, Snapshot
+from sidecar.core.planner import plan
+from sidecar.core.policy import Policy
+from sidecar.core.status import unready
+from sidecar.errors import SidecarError, StateConflict
+from sidecar.ports import StateStore
+from sidecar.runtime.execute import Executor
+from sidecar.runtime.observe import observe
+from sidecar.runtime.world import World
+
+AFTER_CONFLICT_S = 0.02
+
+
+class Loop:
+    """Observes, plans and executes until it is cancelled.
+
+    `snapshot` is what was seen last; None until the first look has succeeded.
+    """
+
+    def __init__(
+        self, world: World, executor: Executor, state: StateStore, policy: Policy, interval_s: float
+    ) -> None:
+        self._world = world
+        self._executor = executor
+        self._state = state
+        self._policy = policy
+        self._interval_s = interval_s
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.snapshot: Snapshot | None = None
+        self.problem: str | None = "the first look at the servers has not ended yet"
+
+    async def run(self) -> None:
+        watcher = asyncio.create_task(self._wake_on_change())
+        try:
+            while True:
+                self._wake.clear()
+                delay_s = await self._guarded_cycle()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), delay_s)
+        finally:
+            for task in (watcher, *self._tasks):
+                task.cancel()
+            await asyncio.gather(watcher, *self._tasks, return_exceptions=True)
+
+    async def _wake_on_change(self) -> None:
+        async for _ in self._state.watch():
+            self._wake.set()
+
+    async def _guarded_cycle(self) -> float:
+        try:
+            delay_s = await self._cycle()
+        except StateConflict:
+            return AFTER_CONFLICT_S
+        except SidecarError as error:
+            await self._trouble(str(error))
+            return self._interval_s
+        except Exception as error:  # noqa: BLE001  (the loop must outlive any bug; it is told, not hidden)
+            structlog.get_logger("pilotlight").exception("cycle_crashed")
+            await self._trouble(f"bug: {type(error).__name__}: {error}")
+            return self._interval_s
+        self.problem = None
+        return delay_s
+
+    async def _cycle(self) -> float:
+        began_s = time.monotonic()
+        snapshot = await observe(self._world)
+        await self._tell_changes(self.snapshot, snapshot)
+        self.snapshot = snapshot
+        self._world.telemetry.show(snapshot, time.monotonic() - began_s)
+        now_s = time.time()
+        planned = plan(snapshot, self._policy, now_s)
+        for note in planned.notes:
+            await self._executor.note(note)
+        for work in planned.work:
+            self._start(work)
+        if planned.notes:
+            return 0.0
+        wake_in_s = self._interval_s if planned.wake_at_s is None else planned.wake_at_s - now_s
+        return max(0.0, min(self._interval_s, wake_in_s))
+
+    def _start(self, work: Work) -> None:
+        board = self._world.board
+        if isinstance(work, Check):
+            board.checking.add(work.release.id)
+        else:
+            board.busy.add((work.server, work.model))
+        task = asyncio.create_task(self._executor.work(work))
+        self._tasks.add(task)
+
+        def finished(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if isinstance(work, Check):
+                board.checking.discard(work.release.id)
+            else:
+                board.busy.discard((work.server, work.model))
+            if not task.cancelled() and (error := task.exception()):
+                structlog.get_logger("pilotlight").error("work_crashed", exc_info=error)
+            self._wake.set()
+
+        task.add_done_callback(finished)
+
+    async def _trouble(self, problem: str) -> None:
+        """Tell a problem once, not in every cycle that it lasts."""
+        if problem != self.problem:
+            event = Event(name=EventName.CYCLE_FAILED, detail={"reason": problem})
+            await self._world.telemetry.record(event)
+        self.problem = problem
+
+    async def _tell_changes(self, before: Snapshot | None, now: Snapshot) -> None:
+        record = self._world.telemetry.record
+        for server in Server:
+            problem = now.servers[server].problem
+            known = before.servers[server].problem if before else ""
+            if problem is None and known is not None:
+                await record(Event(name=EventName.SERVER_FOUND, server=server))
+            elif problem is not None and not known:
+                detail = {"reason": problem}
+                await record(Event(name=EventName.SERVER_LOST, server=server, detail=detail))
+        for problem in now.store_problems:
+            if before is None or problem not in before.store_problems:
+                await record(Event(name=EventName.STORE_DAMAGED, detail={"reason": problem}))
+        missing = unready(now)
+        was_ready = before is not None and not unready(before)
+        if not missing and not was_ready:
+            await record(Event(name=EventName.BECAME_READY))
+        elif missing and was_ready:
+            detail = {"reason": "; ".join(missing)}
+            await record(Event(name=EventName.BECAME_UNREADY, detail=detail))

@@ -1,0 +1,141 @@
+"""What people ask for: checked against what is the case, recorded, and left to the loop."""
+
+import time
+import uuid
+
+from contract.intent import Tier
+from contract.strict import nearest
+from sidecar.core.events import Event, EventName
+from sidecar.core.fleet import Desired, Operation, OperationKind, StoredModel
+from sidecar.core.release import CAN_ROLL_BACK, Release, admit, release_id
+from sidecar.errors import Conflict, Impossible, StateConflict, UnknownObject
+from sidecar.runtime.world import World
+
+
+class Requests:
+    """Each method raises a RequestRefused that says why, and then has changed nothing."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._records = world.records
+
+    async def load(self, model: str, *, actor: str) -> Operation:
+        await self._stored(model)
+        return await self._want(OperationKind.LOAD, model, loaded=True, actor=actor)
+
+    async def unload(self, model: str, *, actor: str) -> Operation:
+        stored = await self._stored(model)
+        if stored.tier is Tier.HOT:
+            raise Conflict(
+                "model_is_hot", f"{model} is hot and stays loaded; make its tier cold first"
+            )
+        await self._refuse_during_release(model)
+        return await self._want(OperationKind.UNLOAD, model, loaded=False, actor=actor)
+
+    async def release(self, model: str, version: int, *, actor: str) -> Operation:
+        stored = await self._stored(model)
+        if version not in stored.versions:
+            have = ", ".join(map(str, sorted(stored.versions)))
+            raise UnknownObject(
+                "unknown_version",
+                f"{model} has no version {version} in the store; it has {have}",
+            )
+        serving = (await self._records.serving()).get(model)
+        if version == serving:
+            raise Conflict("already_serving", f"version {version} of {model} serves already")
+        await self._refuse_during_release(model)
+        if serving is not None:
+            _refuse_other_signature(stored, serving, version)
+        now_s = time.time()
+        release = admit(
+            release_id=release_id(model, version, now_s),
+            model=model,
+            version=version,
+            base=serving,
+            actor=actor,
+            at_s=now_s,
+        )
+        try:
+            await self._records.begin_release(release)
+        except StateConflict as error:
+            raise Conflict("release_active", f"{model} is being released: {error}") from error
+        operation = _operation(OperationKind.RELEASE, model, actor, release_id=release.id)
+        return await self._begin(operation)
+
+    async def roll_back(self, model: str, *, actor: str) -> Operation:
+        await self._stored(model)
+        release = (await self._records.releases()).get(model)
+        if release is None or release.base is None or release.state not in CAN_ROLL_BACK:
+            raise Conflict(
+                "nothing_to_roll_back",
+                f"{model} has no release to roll back: {_describe(release)}",
+            )
+        operation = _operation(OperationKind.ROLLBACK, model, actor, release_id=release.id)
+        return await self._begin(operation)
+
+    async def _want(
+        self, kind: OperationKind, model: str, *, loaded: bool, actor: str
+    ) -> Operation:
+        operation = _operation(kind, model, actor)
+        desired = Desired(loaded=loaded, requested_at_s=operation.created_at_s)
+        await self._records.set_desired(model, desired)
+        return await self._begin(operation)
+
+    async def _begin(self, operation: Operation) -> Operation:
+        await self._records.begin_operation(operation)
+        detail = {
+            "operation": operation.id,
+            "kind": operation.kind.value,
+            "actor": operation.actor,
+        }
+        event = Event(name=EventName.OPERATION_ACCEPTED, model=operation.model, detail=detail)
+        await self._world.telemetry.record(event)
+        return operation
+
+    async def _stored(self, model: str) -> StoredModel:
+        models, _ = await self._world.store.scan()
+        if model not in models:
+            raise UnknownObject(
+                "unknown_model", f"no model {model!r} in the store; {nearest(model, models)}"
+            )
+        return models[model]
+
+    async def _refuse_during_release(self, model: str) -> None:
+        release = (await self._records.releases()).get(model)
+        if release is not None and release.is_active:
+            raise Conflict(
+                "release_active",
+                f"{model} is being released: {_describe(release)}; wait for it or roll it back",
+            )
+
+
+def _operation(
+    kind: OperationKind, model: str, actor: str, *, release_id: str | None = None
+) -> Operation:
+    return Operation(
+        id=uuid.uuid4().hex,
+        kind=kind,
+        model=model,
+        actor=actor,
+        created_at_s=time.time(),
+        release_id=release_id,
+    )
+
+
+def _refuse_other_signature(stored: StoredModel, serving: int, version: int) -> None:
+    ours = stored.versions[serving].manifest.signature if serving in stored.versions else None
+    changes = ours.difference(stored.versions[version].manifest.signature) if ours else []
+    if changes:
+        raise Impossible(
+            "signature_changed",
+            f"version {version} of {stored.name} does not take the requests that version "
+            f"{serving} takes: {'; '.join(changes)}; publish it as a model of its own",
+        )
+
+
+def _describe(release: Release | None) -> str:
+    if release is None:
+        return "it never had one"
+    if release.base is None and not release.is_active:
+        return f"version {release.version} is its first"
+    return f"release {release.id} of version {release.version} is {release.state}"

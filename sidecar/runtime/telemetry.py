@@ -1,0 +1,76 @@
+"""One event, three sinks: a log line, a count, an audit row."""
+
+import time
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from sidecar.core.events import Event, EventName
+from sidecar.core.fleet import Snapshot
+from sidecar.core.status import Warmth, model_status, unready
+from sidecar.errors import StateUnavailable
+from sidecar.ports import Journal
+
+LOAD_BUCKETS_S = (0.1, 0.3, 1, 3, 10, 30, 100, 300)
+
+
+class Telemetry:
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._log = structlog.get_logger("pilotlight")
+        self.registry = CollectorRegistry()
+        self._events = Counter(
+            "pilotlight_events", "What happened.", ["event"], registry=self.registry
+        )
+        self._loads = Histogram(
+            "pilotlight_load_seconds",
+            "Stage, load, warm-up and probe of a model.",
+            ["server"],
+            buckets=LOAD_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._models = Gauge(
+            "pilotlight_models", "Models by warmth.", ["warmth"], registry=self.registry
+        )
+        self._state = Gauge(
+            "pilotlight_model_state",
+            "1 for the model's warmth, 0 for the others.",
+            ["model", "warmth"],
+            registry=self.registry,
+        )
+        self._ready = Gauge(
+            "pilotlight_ready", "1 when every hot model answers.", registry=self.registry
+        )
+        self._cycle = Histogram(
+            "pilotlight_reconcile_seconds", "One look and plan.", registry=self.registry
+        )
+
+    async def record(self, event: Event) -> None:
+        """A full disk must not stop the loop: the audit row is then missing, and logged."""
+        said = {key: value for key, value in _fields(event).items() if value is not None}
+        (self._log.warning if event.is_trouble else self._log.info)(event.name.value, **said)
+        self._events.labels(event.name.value).inc()
+        if event.name is EventName.MODEL_LOADED and event.seconds is not None:
+            self._loads.labels(event.server).observe(event.seconds)
+        try:
+            await self._journal.append(event, time.time())
+        except StateUnavailable as error:
+            self._log.error("audit_row_lost", reason=str(error))
+
+    def show(self, snapshot: Snapshot, cycle_s: float) -> None:
+        """Bring the gauges up to date."""
+        counts = dict.fromkeys(Warmth, 0)
+        for model in snapshot.models:
+            status = model_status(snapshot, model)
+            counts[status.warmth] += 1
+            for warmth in Warmth:
+                self._state.labels(model, warmth.value).set(int(warmth is status.warmth))
+        for warmth, count in counts.items():
+            self._models.labels(warmth.value).set(count)
+        self._ready.set(int(not unready(snapshot)))
+        self._cycle.observe(cycle_s)
+
+
+def _fields(event: Event) -> dict[str, str | int | float | None]:
+    seconds = None if event.seconds is None else round(event.seconds, 4)
+    return {"model": event.model, "server": event.server, "seconds": seconds, **event.detail}
