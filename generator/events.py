@@ -1,0 +1,78 @@
+"""What a build reports while it runs and when it is done."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """Where a model is on its way; the last three are ends."""
+
+    EXPORT = "export"
+    VERIFY = "verify"
+    WAIT = "wait"
+    PROBE = "probe"
+    PUBLISH = "publish"
+    BUILT = "built"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildEvent:
+    """A model enters a stage, `seconds` after the build began."""
+
+    model: str
+    stage: Stage
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """`seconds` per stage."""
+
+    model: str
+    version: int
+    seconds: dict[Stage, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    model: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """`reason` names the object, the numbers and the remedy."""
+
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """Every entry of the recipe once, in the recipe's order within each list."""
+
+    built: tuple[Built, ...]
+    unchanged: tuple[Unchanged, ...]
+    failed: tuple[Failed, ...]
+
+
+class Progress:
+    """Reports the stages of one model and adds up the seconds that each took."""
+
+    def __init__(self, model: str, report: Callable[[BuildEvent], None]) -> None:
+        self.model = model
+        self.seconds: dict[Stage, float] = {}
+        self._report = report
+        self._began = self._entered = time.monotonic()
+        self._stage: Stage | None = None
+
+    def enter(self, stage: Stage) -> None:
+        now = time.monotonic()
+        if self._stage:
+            self.seconds[self._stage] = now - self._entered
+        self._stage, self._entered = stage, now
+        self._report(BuildEvent(self.model, stage, now - self._began))

@@ -1,0 +1,1 @@
+"""From PyTorch to a format that Triton serves; each exporter is a worker's stage."""
