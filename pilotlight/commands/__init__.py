@@ -1,0 +1,1 @@
+"""Subcommands, by what they need: the generator, a machine to run on, a running sidecar."""

@@ -1,0 +1,82 @@
+"""`pilotlight serve`: the sidecar. `pilotlight up`: the sidecar with two embedded Tritons."""
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from embedded.errors import EmbeddedError
+from embedded.provision import provision
+from pilotlight.admin import Admin, AdminError
+from pilotlight.commands.output import fail
+from pilotlight.paths import EMBEDDED, MODEL_REPOSITORY, WORK
+from pilotlight.stack import Ports, Stack
+from sidecar.errors import SidecarError
+
+
+def serve_command(
+    settings: Annotated[Path, typer.Option(help="The sidecar's YAML file.")] = Path(
+        "pilotlight.yaml"
+    ),
+    port: Annotated[int | None, typer.Option(help="Overrides api.port.")] = None,
+) -> None:
+    """Run the sidecar beside Triton servers that run already."""
+    from sidecar.compose import run  # noqa: PLC0415  (keeps the other commands quick)
+    from sidecar.settings import load_settings  # noqa: PLC0415
+
+    try:
+        run(load_settings(settings, port=port))
+    except SidecarError as error:
+        fail(Console(stderr=True), str(error))
+
+
+def up_command(
+    store: Annotated[Path, typer.Option(help="A model repository from `build`.")] = (
+        MODEL_REPOSITORY
+    ),
+    soak_s: Annotated[float, typer.Option(help="Seconds that a promotion soaks.", min=0)] = 60.0,
+) -> None:
+    """Run two embedded Tritons and the sidecar until ctrl-C."""
+    console = Console()
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        installation = provision(EMBEDDED, console.print)
+        stack = Stack(
+            installation,
+            home=WORK / "up",
+            store=store.resolve(),
+            ports=Ports.usual(),
+            soak_s=soak_s,
+            on_event=lambda line: console.print(f"[dim]{line}[/]", highlight=False),
+        )
+        with stack:
+            console.print(f"models answer at http://127.0.0.1:{stack.serving.http_port}/v2 (HTTP)")
+            console.print(f"             and {stack.serving.grpc_address} (gRPC)")
+            console.print(f"sidecar at {stack.url}; try `pilotlight status`")
+            _announce_readiness(console, stack.url, stop)
+            stop.wait()
+    except (EmbeddedError, AdminError) as error:
+        fail(console, str(error))
+
+
+def _announce_readiness(console: Console, url: str, stop: threading.Event) -> None:
+    shown = None
+    with Admin(url) as admin:
+        while not stop.wait(0.2):
+            readiness = admin.readiness()
+            if readiness["ready"]:
+                console.print("[green]ready[/]: every hot model is loaded, warmed and probed")
+                return
+            if readiness["missing"] != shown:
+                shown = readiness["missing"]
+                console.print(f"[dim]not ready: {'; '.join(shown)}[/]", highlight=False)

@@ -1,0 +1,92 @@
+"""The example's versions, published one by one as a team would.
+
+Everything is built once into a store of its own; a version is then published to the demo's
+store by a link, so that each run begins with version 1 alone.
+"""
+
+import os
+import runpy
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+
+from contract.layout import INTENT, Store
+from contract.manifest import Manifest, read_manifest
+from contract.samples import GoldenSample, read_golden
+from generator.events import Built, Unchanged
+from pilotlight.commands.build import build_shown, default_jobs
+from pilotlight.paths import EXAMPLE, WORK
+
+GOOD, SUBTLY_WRONG, CORRUPT = 2, 4, 5
+BUILT = WORK / "example-store"
+
+
+class BuildFailed(Exception):
+    """The example could not be built."""
+
+
+def build_example(console: Console) -> Store:
+    """All versions of the example; done in a moment when nothing changed.
+
+    When the models or the generator changed, the old versions are of no use and everything
+    is built anew.
+
+    Raises:
+        BuildFailed: with the reason of each model.
+    """
+    store = Store(BUILT)
+    if _problems(console):
+        shutil.rmtree(BUILT)
+        if problems := _problems(console):
+            raise BuildFailed("; ".join(problems))
+    sabotage = runpy.run_path(str(EXAMPLE / "sabotage.py"))
+    for version, spoil in ((SUBTLY_WRONG, "subtly_wrong"), (CORRUPT, "corrupt")):
+        if version not in store.versions("short_form"):
+            sabotage[spoil](BUILT, GOOD, version)
+    return store
+
+
+def _problems(console: Console) -> list[str]:
+    """Build what is missing; what stands in the way of exactly the versions of the example."""
+    problems = []
+    for recipe in ("models.yaml", "candidates.yaml"):
+        report = build_shown(EXAMPLE / recipe, BUILT, jobs=default_jobs(), console=console)
+        problems += [f"{one.model}: {one.reason}" for one in report.failed]
+        there: list[Built | Unchanged] = [*report.built, *report.unchanged]
+        problems += [
+            f"{one.model} is at version {one.version}"
+            for one in there
+            if one.model != "short_form" and one.version != 1
+        ]
+    return problems
+
+
+class Shelf:
+    """The demo's store: what has been published so far."""
+
+    def __init__(self, built: Store, root: Path) -> None:
+        self._built = built
+        self.store = Store(root)
+        for model in built.models():
+            self.publish(model, 1)
+
+    def publish(self, model: str, version: int) -> None:
+        folder = self.store.model(model)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self._built.intent(model), folder / INTENT)
+        self.store.version(model, version).path.symlink_to(self._built.version(model, version).path)
+
+    def golden(self, model: str, version: int = 1) -> list[GoldenSample]:
+        return read_golden(self.store.version(model, version).golden)
+
+    def manifest(self, model: str, version: int) -> Manifest:
+        return read_manifest(self.store.version(model, version).manifest)
+
+    def drop_from_page_cache(self, model: str) -> None:
+        """As after a reboot; files that a process has mapped stay."""
+        for path in self.store.version(model, 1).path.iterdir():
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
