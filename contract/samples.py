@@ -1,8 +1,10 @@
 """Golden samples and warm-up data as files."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,14 +47,14 @@ def read_golden(path: Path) -> list[GoldenSample]:
     """
     samples: dict[int, GoldenSample] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for key in archive.files:
                 index, kind, name = key.split("/", 2)
                 sample = samples.setdefault(int(index), GoldenSample({}, {}))
                 tensors = sample.inputs if kind == "input" else sample.outputs
                 array = archive[key]
                 tensors[name] = array.astype(np.object_) if array.dtype.kind == "S" else array
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise InvalidArtifact(
             f"golden samples {path} cannot be read: {error}; build the version again"
         ) from error

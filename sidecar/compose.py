@@ -3,6 +3,8 @@
 import asyncio
 import fcntl
 import logging
+import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -28,7 +30,7 @@ from sidecar.runtime.prove import Prover
 from sidecar.runtime.records import Records
 from sidecar.runtime.telemetry import Telemetry
 from sidecar.runtime.world import World
-from sidecar.settings import Settings, read_secret
+from sidecar.settings import ApiSettings, Settings, read_secret
 
 
 def run(settings: Settings) -> None:
@@ -81,26 +83,44 @@ async def _serve(settings: Settings) -> None:
 
 
 async def _until_stopped(world: World, loop: Loop, settings: Settings, token: str | None) -> None:
-    api = settings.api
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(world, loop, token),
-            host=api.host,
-            port=api.port,
-            log_config=None,
-            access_log=False,
-        )
-    )
-    url = f"http://{api.host}:{api.port}"
-    await world.telemetry.record(Event(name=EventName.SIDECAR_STARTED, detail={"api": url}))
-    looping = asyncio.create_task(loop.run())
+    app = create_app(world, loop, token)
+    server = _Server(uvicorn.Config(app, log_config=None, access_log=False))
+    with _listen(settings.api) as listener:
+        host, port = listener.getsockname()[:2]
+        detail = {"api": f"http://{host}:{port}"}
+        await world.telemetry.record(Event(name=EventName.SIDECAR_STARTED, detail=detail))
+        looping = asyncio.create_task(loop.run())
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            looping.cancel()
+            with suppress(asyncio.CancelledError):
+                await looping
+            await world.telemetry.record(Event(name=EventName.SIDECAR_STOPPED))
+
+
+class _Server(uvicorn.Server):
+    """Ends on a signal without passing it on: the loop is still to be stopped then."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        looping = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            looping.add_signal_handler(number, self._end)
+        yield
+
+    def _end(self) -> None:
+        self.should_exit = True
+
+
+def _listen(api: ApiSettings) -> socket.socket:
     try:
-        await server.serve()
-    finally:
-        looping.cancel()
-        with suppress(asyncio.CancelledError):
-            await looping
-        await world.telemetry.record(Event(name=EventName.SIDECAR_STOPPED))
+        return socket.create_server((api.host, api.port))
+    except OSError as error:
+        raise InvalidSettings(
+            f"the API cannot listen on {api.host}:{api.port}: {error.strerror}; choose another "
+            "api.port, or give --port"
+        ) from error
 
 
 @contextmanager

@@ -101,8 +101,9 @@ def load_settings(path: Path, *, port: int | None = None) -> Settings:
         raise InvalidSettings(f"settings {path} cannot be read: {error}") from error
     if not isinstance(raw, dict):
         raise InvalidSettings(f"settings {path} must be a mapping with keys such as `store`")
-    if port is not None:
-        raw["api"] = {**raw.get("api", {}), "port": port}
+    api = raw.get("api") or {}
+    if port is not None and isinstance(api, dict):
+        raw["api"] = {**api, "port": port}
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:

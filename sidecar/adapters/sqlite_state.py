@@ -125,8 +125,7 @@ class SqliteState:
             with closing(self._connection.execute(sql, arguments)) as rows:
                 return [Stored(key=key, value=value, revision=rev) for key, value, rev in rows]
 
-        async with self._lock:
-            return await asyncio.to_thread(self._guarded, read)
+        return await self._alone(read)
 
     async def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         def transaction() -> T:
@@ -140,8 +139,16 @@ class SqliteState:
                 raise
             return result
 
-        async with self._lock:
-            return await asyncio.to_thread(self._guarded, transaction)
+        return await self._alone(transaction)
+
+    async def _alone(self, work: Callable[[], T]) -> T:
+        """One at a time. A thread cannot be cancelled, so neither is what waits for it."""
+
+        async def run() -> T:
+            async with self._lock:
+                return await asyncio.to_thread(self._guarded, work)
+
+        return await asyncio.shield(run())
 
     async def _announce(self, revision: int) -> None:
         async with self._changed:

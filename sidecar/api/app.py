@@ -1,6 +1,7 @@
 """The REST application. Health and metrics are open; everything under /v1 wants the token."""
 
 import secrets
+import time
 from collections.abc import Callable
 from typing import Annotated
 
@@ -16,6 +17,9 @@ from sidecar.core.status import unready
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.requests import Requests
 from sidecar.runtime.world import World
+
+# Much longer than any cycle, and than the timeout of a call to a Triton that hangs.
+STALE_AFTER_S = 60.0
 
 
 def create_app(world: World, loop: Loop, token: str | None) -> FastAPI:
@@ -36,8 +40,9 @@ def create_app(world: World, loop: Loop, token: str | None) -> FastAPI:
     @app.get("/readyz", tags=["health"], responses={503: {"model": Readiness}})
     async def readyz(response: Response) -> Readiness:
         """200 when every hot model is loaded, warmed and probed; what cold ones do is no matter."""
-        if loop.problem is not None or loop.snapshot is None:
-            missing = [loop.problem or ""]
+        age_s = time.monotonic() - loop.seen_at_s
+        if loop.snapshot is None or age_s > STALE_AFTER_S:
+            missing = [loop.problem or f"the last look at the servers is {age_s:.0f} s old"]
         else:
             missing = unready(loop.snapshot)
         response.status_code = 503 if missing else 200

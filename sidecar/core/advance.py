@@ -18,6 +18,8 @@ Move = tuple[ReleaseState, str] | None
 
 def advance(release: Release, snapshot: Snapshot, policy: Policy, now_s: float) -> Release:
     """The release as far as the snapshot lets it go in one step; itself when it must wait."""
+    if _needs_the_store(release, snapshot):
+        return release
     move = _missing(release, snapshot) or _MOVES[release.state](release, snapshot, policy, now_s)
     if move is None:
         return release
@@ -41,13 +43,25 @@ def roll_back(release: Release, *, actor: str, at_s: float) -> Release:
     return release.entered(state, at_s=at_s, note=note)
 
 
+def _needs_the_store(release: Release, snapshot: Snapshot) -> bool:
+    """An unmounted store is no evidence, neither for a version nor against it."""
+    if release.state in (S.PROMOTING, S.SOAKING, S.FINISHING):
+        return not _is_stored(release.version, release, snapshot)
+    return release.state is S.RESTORING and release.model not in snapshot.models
+
+
 def _missing(release: Release, snapshot: Snapshot) -> Move:
-    stored = snapshot.models.get(release.model)
-    if release.state in BEFORE_PROMOTION and (
-        stored is None or release.version not in stored.versions
-    ):
+    if release.state in BEFORE_PROMOTION and not _is_stored(release.version, release, snapshot):
         return S.REFUSED, f"version {release.version} is no longer in the store"
+    if release.state is S.RESTORING and not _is_stored(release.base, release, snapshot):
+        problem = f"version {release.base} cannot be brought back: it is no longer in the store"
+        return S.DONE, f"{problem}; version {release.version} keeps serving"
     return None
+
+
+def _is_stored(version: int | None, release: Release, snapshot: Snapshot) -> bool:
+    stored = snapshot.models.get(release.model)
+    return stored is not None and version in stored.versions
 
 
 def _admitted(release: Release, snapshot: Snapshot, _policy: Policy, _now_s: float) -> Move:
@@ -135,7 +149,8 @@ def _restoring(release: Release, snapshot: Snapshot, _policy: Policy, _now_s: fl
 def _rolling_back(release: Release, snapshot: Snapshot, _policy: Policy, _now_s: float) -> Move:
     found = _progress(release, snapshot, Server.SERVING)
     if found is None:
-        gone = snapshot.servers[Server.SERVING].is_unloaded(release.model)
+        view = snapshot.servers[Server.SERVING]
+        gone = view.problem is None and view.is_unloaded(release.model)
         return (S.ROLLED_BACK, release.reason) if gone else None
     return (S.ROLLED_BACK, release.reason) if found.held else None
 

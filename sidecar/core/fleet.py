@@ -95,8 +95,8 @@ class Desired:
 class Failure:
     """The last thing that went wrong for a model on a server.
 
-    `config` is what was attempted: a failure speaks only of that. `lost` means that the
-    server did not answer, which says nothing about the model.
+    `config` is what was attempted, empty for a removal: a failure speaks only of that. `lost`
+    means that the server did not answer, which says nothing about the model.
     """
 
     reason: str

@@ -64,7 +64,8 @@ def _rollback(operation: Operation, snapshot: Snapshot) -> str | None:
     if release is None or release.is_active:
         return None
     if not release.turned_round_since(operation.created_at_s):
-        return None
+        # A release that went back by itself just before has nothing left to roll back.
+        return None if release.can_roll_back else ""
     return release.reason if release.state is ReleaseState.DONE else ""
 
 

@@ -43,7 +43,7 @@ def plan(snapshot: Snapshot, policy: Policy, now_s: float) -> Plan:
     )
     if notes:
         return Plan(notes=notes, wake_at_s=now_s)
-    work = (*_removals(snapshot), *_loads(snapshot, policy, now_s), *_checks(snapshot))
+    work = (*_removals(snapshot, now_s), *_loads(snapshot, policy, now_s), *_checks(snapshot))
     return Plan(work=work, wake_at_s=_wake_at_s(snapshot, now_s))
 
 
@@ -117,13 +117,20 @@ def _settled(snapshot: Snapshot, now_s: float) -> Iterator[Note]:
             yield Settle(operation=ended)
 
 
-def _removals(snapshot: Snapshot) -> Iterator[Work]:
+def _removals(snapshot: Snapshot, now_s: float) -> Iterator[Work]:
     for server, view in snapshot.servers.items():
         if view.problem is not None:
             continue
         for model in sorted(view.staged.keys() | view.index.keys()):
             there = model in view.staged or not view.is_unloaded(model)
             if not there or (server, model) in snapshot.busy:
+                continue
+            failure = snapshot.failures.get((server, model))
+            if (
+                failure
+                and not failure.config
+                and now_s < retry_at_s(failure.attempts, failure.at_s)
+            ):
                 continue
             reason = _reason_to_remove(snapshot, server, model)
             if reason:
@@ -223,7 +230,7 @@ def _wake_at_s(snapshot: Snapshot, now_s: float) -> float | None:
     times = [
         release.soak_until_s
         for release in snapshot.releases.values()
-        if release.soak_until_s is not None
+        if release.soak_until_s is not None and release.soak_until_s > now_s
     ]
     times += [
         retry

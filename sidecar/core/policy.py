@@ -23,4 +23,6 @@ class Policy:
 
 def retry_at_s(attempts: int, failed_at_s: float) -> float:
     """When to try again after `attempts` failures in a row: doubling, at most a minute."""
-    return failed_at_s + min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** (attempts - 1))
+    # A thousand doublings would be too much even for a float.
+    doublings = min(attempts - 1, 10)
+    return failed_at_s + min(LAST_RETRY_S, FIRST_RETRY_S * 2.0**doublings)

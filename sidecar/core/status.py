@@ -54,7 +54,8 @@ def unready(snapshot: Snapshot) -> list[str]:
     """What keeps us from being ready, one sentence each; empty when we are.
 
     Ready means: each hot model answers on the serving server. It does not matter what cold
-    models do, and a promotion does not matter while a proven version answers.
+    models do, and a promotion does not matter while a proven version answers. A store that
+    vanishes does not matter while what was loaded from it answers.
     """
     view = snapshot.servers[Server.SERVING]
     if view.problem is not None:
@@ -64,7 +65,9 @@ def unready(snapshot: Snapshot) -> list[str]:
         for name, model in sorted(snapshot.models.items())
         if model.tier is Tier.HOT and not view.answers(name)
     ]
-    return found or ([] if snapshot.models else list(snapshot.store_problems))
+    if snapshot.models or view.verified:
+        return found
+    return list(snapshot.store_problems)
 
 
 def _warmth(snapshot: Snapshot, model: str) -> Warmth:

@@ -80,11 +80,15 @@ def _lead(release: Release | None, versions: tuple[int, ...]) -> int:
 
 
 def progress(snapshot: Snapshot, server: Server, model: str, wanted: Placement) -> Progress:
-    """How far `wanted` is; a failure counts while it speaks of exactly this placement."""
+    """How far `wanted` is; a failure counts while it speaks of exactly this placement.
+
+    While something is being done to the model there, what is seen may be about to change.
+    """
     view = snapshot.servers[server]
     verified = view.verified.get(model)
     held = (
         view.problem is None
+        and (server, model) not in snapshot.busy
         and view.ready(model) == view.answers(model) == frozenset(wanted.versions)
         and view.staged.get(model) == wanted.config
         and verified is not None

@@ -44,10 +44,23 @@ class Board:
         self.failures[pair] = failure
         return failure
 
-    def saw_index(self, server: Server, index: Mapping[str, Mapping[int, VersionState]]) -> None:
-        """Verified versions that are not READY any more must be verified again."""
+    def keep_outcomes(self, releases: set[str]) -> None:
+        """Checks of other releases are of no use any more."""
+        for key in [key for key in self.outcomes if key[0] not in releases]:
+            del self.outcomes[key]
+
+    def saw_index(
+        self,
+        server: Server,
+        index: Mapping[str, Mapping[int, VersionState]],
+        busy: frozenset[Pair],
+    ) -> None:
+        """Verified versions that are not READY any more must be verified again.
+
+        What was `busy` when the index was asked for may have become ready since.
+        """
         for pair, found in list(self._verified.items()):
-            if pair[0] is not server:
+            if pair[0] is not server or pair in busy:
                 continue
             states = index.get(pair[1], {})
             still = {v for v in found.versions if states.get(v) is VersionState.READY}
@@ -58,4 +71,5 @@ class Board:
 
     def lost(self, server: Server) -> None:
         """Nothing that was verified on a server outlives the loss of that server."""
-        self.saw_index(server, {})
+        for pair in [pair for pair in self._verified if pair[0] is server]:
+            del self._verified[pair]

@@ -102,6 +102,9 @@ class Executor:
             await self._driver.remove(action)
         except EXPECTED as error:
             name, reason = EventName.UNLOAD_FAILED, str(error)
+            lost = isinstance(error, ServerLost)
+            pair = (action.server, action.model)
+            self._world.board.fail(pair, reason=reason, lost=lost, config="")
         await self._say(name, action.model, server=action.server, began_s=began_s, reason=reason)
 
     async def _check(self, action: Check) -> None:

@@ -24,7 +24,8 @@ AFTER_CONFLICT_S = 0.02
 class Loop:
     """Observes, plans and executes until it is cancelled.
 
-    `snapshot` is what was seen last; None until the first look has succeeded.
+    `snapshot` is what was seen last, at `seen_at_s` on the monotonic clock; None until the
+    first look has succeeded. `problem` is why the last cycle did not end well, else None.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Loop:
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.snapshot: Snapshot | None = None
+        self.seen_at_s = 0.0
         self.problem: str | None = "the first look at the servers has not ended yet"
 
     async def run(self) -> None:
@@ -74,10 +76,14 @@ class Loop:
 
     async def _cycle(self) -> float:
         began_s = time.monotonic()
-        snapshot = await observe(self._world)
+        seen = await observe(self._world, self.snapshot)
+        snapshot = seen.snapshot
         await self._tell_changes(self.snapshot, snapshot)
-        self.snapshot = snapshot
-        self._world.telemetry.show(snapshot, time.monotonic() - began_s)
+        self.snapshot, self.seen_at_s = snapshot, time.monotonic()
+        self._world.telemetry.show(snapshot, self.seen_at_s - began_s)
+        if seen.problem is not None:
+            # A plan without the record could undo what was recorded.
+            raise seen.problem
         now_s = time.time()
         planned = plan(snapshot, self._policy, now_s)
         for note in planned.notes:
@@ -105,8 +111,10 @@ class Loop:
             else:
                 board.busy.discard((work.server, work.model))
             if not task.cancelled() and (error := task.exception()):
+                # No wake-up: a bug that strikes again must not keep the loop spinning.
                 structlog.get_logger("pilotlight").error("work_crashed", exc_info=error)
-            self._wake.set()
+            else:
+                self._wake.set()
 
         task.add_done_callback(finished)
 

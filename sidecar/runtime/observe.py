@@ -1,55 +1,84 @@
 """All reads of one cycle, into one frozen snapshot."""
 
 import asyncio
+from dataclasses import dataclass, replace
 
 from sidecar.core.fleet import Server, ServerView, Snapshot
-from sidecar.errors import ServerError
+from sidecar.errors import ServerError, StateUnavailable
+from sidecar.runtime.board import Pair
 from sidecar.runtime.world import World
 
 
-async def observe(world: World) -> Snapshot:
-    """Look at everything once.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What was seen. With a `problem`, the record could not be read and is that of before."""
 
-    A server that does not answer is a fact of the snapshot; a state that cannot be read is
-    an error, because a plan without the record could undo what was recorded.
+    snapshot: Snapshot
+    problem: StateUnavailable | None = None
+
+
+async def observe(world: World, before: Snapshot | None) -> Observation:
+    """Look at everything once. A server that does not answer is a fact of the snapshot.
+
+    Raises:
+        StateUnavailable: the record cannot be read and there is none of before.
     """
     board = world.board
     busy, checking = frozenset(board.busy), frozenset(board.checking)
-    records = world.records
-    desired, serving, releases, operations = (
-        await records.desired(),
-        await records.serving(),
-        await records.releases(),
-        await records.operations(),
-    )
     models, problems = await world.store.scan()
-    views = await asyncio.gather(*(_view(world, server) for server in Server))
-    active = {release.id for release in releases.values() if release.is_active}
-    for key in [key for key in board.outcomes if key[0] not in active]:
-        del board.outcomes[key]
-    return Snapshot(
+    views = await asyncio.gather(*(_view(world, server, busy) for server in Server))
+    seen = Snapshot(
         models=models,
         servers=dict(zip(Server, views, strict=True)),
-        desired=desired,
-        serving=serving,
-        releases=releases,
-        operations=operations,
         busy=busy,
         checking=checking,
         failures=dict(board.failures),
         outcomes=dict(board.outcomes),
         store_problems=problems,
     )
+    try:
+        return Observation(snapshot=await _with_record(world, seen))
+    except StateUnavailable as error:
+        if before is None:
+            raise
+        return Observation(snapshot=_with_record_of(before, seen), problem=error)
 
 
-async def _view(world: World, server: Server) -> ServerView:
-    port = world.servers[server]
-    staged = await world.stages[server].read()
+async def _with_record(world: World, seen: Snapshot) -> Snapshot:
+    records = world.records
+    snapshot = replace(
+        seen,
+        desired=await records.desired(),
+        serving=await records.serving(),
+        releases=await records.releases(),
+        operations=await records.operations(),
+    )
+    world.board.keep_outcomes({r.id for r in snapshot.releases.values() if r.is_active})
+    return snapshot
+
+
+def _with_record_of(before: Snapshot, seen: Snapshot) -> Snapshot:
+    return replace(
+        seen,
+        desired=before.desired,
+        serving=before.serving,
+        releases=before.releases,
+        operations=before.operations,
+    )
+
+
+async def _view(world: World, server: Server, busy: frozenset[Pair]) -> ServerView:
+    port, board = world.servers[server], world.board
+    try:
+        staged = await world.stages[server].read()
+    except OSError as error:
+        board.lost(server)
+        return ServerView(problem=f"its stage cannot be read: {error}")
     try:
         await port.check()
         index = await port.index()
     except ServerError as error:
-        world.board.lost(server)
+        board.lost(server)
         return ServerView(problem=str(error), staged=staged)
-    world.board.saw_index(server, index)
-    return ServerView(index=index, staged=staged, verified=world.board.verified(server))
+    board.saw_index(server, index, busy)
+    return ServerView(index=index, staged=staged, verified=board.verified(server))

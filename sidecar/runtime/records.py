@@ -7,6 +7,7 @@ serving/<model>       the recorded version; written by the loop
 archive/...           releases that were followed by another, and operations that ended
 """
 
+from contextlib import suppress
 from typing import TypeVar
 
 from pydantic import TypeAdapter
@@ -106,9 +107,10 @@ class Records:
         }
 
     async def _overwrite(self, key: str, value: str) -> None:
-        before = await self._state.get(key)
-        if before is None or before.value != value:
-            await self._state.put(key, value, expect=before.revision if before else None)
+        """The last writer wins; whoever came in between is overwritten."""
+        while (before := await self._state.get(key)) is None or before.value != value:
+            with suppress(StateConflict):
+                await self._state.put(key, value, expect=before.revision if before else None)
 
 
 def _dump(adapter: TypeAdapter[T], value: T) -> str:
