@@ -10,6 +10,7 @@
     `verify`       ONNX Runtime's answers against PyTorch's
     `probe`        seconds, bytes and milliseconds of the result
 `shapes` `tensors` `warmup` `golden`   which shapes and values to verify, warm and ship
+`measurements`   numbers out of noisy timings
 `triton_config` `render` `lint`        config.pbtxt: decided, printed, checked
 `publish`        the only writer of the store
 

@@ -51,7 +51,7 @@ def build(
     """
     loaded = load_recipe(recipe)
     announce = _one_at_a_time(report)
-    lines = [(model, Progress(model.name, announce)) for model in loaded.models]
+    lines = [(model, Progress(model.name, model.version, announce)) for model in loaded.models]
     with tempfile.TemporaryDirectory(prefix="pilotlight-") as scratch:
         site = _Site(
             recipe=loaded,
@@ -109,7 +109,7 @@ def _complete(
                     site.store, model.name, task.version, task.files.path, tier=model.tier
                 )
                 progress.enter(Stage.BUILT)
-                return Built(model.name, task.version, progress.seconds)
+                return Built(model.name, task.version, dict(progress.seconds))
             case Unchanged():
                 publish.refresh(site.store, model.name, tier=model.tier)
                 progress.enter(Stage.UNCHANGED)
@@ -127,7 +127,7 @@ def _attempt(progress: Progress, work: Callable[[], T]) -> T | Failed:
         return work()
     except _EXPECTED as error:
         progress.enter(Stage.FAILED)
-        return Failed(progress.model, str(error))
+        return Failed(progress.model, progress.version, str(error))
 
 
 def _wanted_version(site: _Site, model: ModelRecipe) -> tuple[int, bool]:

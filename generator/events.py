@@ -21,9 +21,13 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BuildEvent:
-    """A model enters a stage, `seconds` after the build began."""
+    """A model enters a stage, `seconds` after the build began.
+
+    `version` is the recipe's; None where the recipe leaves the number to the build.
+    """
 
     model: str
+    version: int | None
     stage: Stage
     seconds: float
 
@@ -45,9 +49,10 @@ class Unchanged:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """`reason` names the object, the numbers and the remedy."""
+    """`reason` names the object, the numbers and the remedy; `version` is the recipe's."""
 
     model: str
+    version: int | None
     reason: str
 
 
@@ -63,8 +68,11 @@ class BuildReport:
 class Progress:
     """Reports the stages of one model and adds up the seconds that each took."""
 
-    def __init__(self, model: str, report: Callable[[BuildEvent], None]) -> None:
+    def __init__(
+        self, model: str, version: int | None, report: Callable[[BuildEvent], None]
+    ) -> None:
         self.model = model
+        self.version = version
         self.seconds: dict[Stage, float] = {}
         self._report = report
         self._began = self._entered = time.monotonic()
@@ -75,4 +83,4 @@ class Progress:
         if self._stage:
             self.seconds[self._stage] = now - self._entered
         self._stage, self._entered = stage, now
-        self._report(BuildEvent(self.model, stage, now - self._began))
+        self._report(BuildEvent(self.model, self.version, stage, now - self._began))

@@ -52,6 +52,9 @@ def remove_leftovers(store: Store) -> None:
         pid = path.name.rpartition("-")[2]
         if pid.isdecimal() and not Path("/proc", pid).exists():
             shutil.rmtree(path)
+            # Triton takes any folder at the root for a model.
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
 
 
 def _is_current(store: Store, model: str, newest: int, tier: Tier | None) -> bool:

@@ -1,6 +1,5 @@
 """`models.yaml`: which models to build, and how."""
 
-import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -8,9 +7,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
+    Field,
     JsonValue,
     NonNegativeInt,
     PositiveFloat,
@@ -24,6 +22,7 @@ from contract.dtypes import Datatype
 from contract.errors import InvalidVersion
 from contract.intent import Tier
 from contract.layout import is_model_name, parse_version
+from contract.strict import Strict
 from generator.errors import RecipeError
 
 # The oldest release whose ONNX Runtime (1.19.2) was seen to load what the exporter writes.
@@ -35,12 +34,6 @@ _NOT_IN_PYTORCH = (Datatype.BYTES, Datatype.UINT16, Datatype.UINT32, Datatype.UI
 
 T = TypeVar("T")
 Target = Literal["cpu", "gpu", "auto"]
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """A hint for a message: the most similar known name, or all of them."""
-    similar = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {similar[0]!r}?" if similar else f"known: {', '.join(sorted(known))}"
 
 
 def _version(value: object) -> int:
@@ -67,20 +60,7 @@ Version = Annotated[int, BeforeValidator(_version)]
 TensorName = Annotated[str, BeforeValidator(_tensor_name)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, data: Any) -> Any:
-        known = list(cls.model_fields)
-        for key in data if isinstance(data, dict) else ():
-            if key not in known:
-                raise ValueError(f"unknown key {key!r}; {nearest(str(key), known)}")
-        return data
-
-
-class Dim(_Part):
+class Dim(Strict):
     """Range of a dynamic dimension; `opt` is the size to expect most."""
 
     min: PositiveInt
@@ -97,7 +77,7 @@ class Dim(_Part):
         return self
 
 
-class Input(_Part):
+class Input(Strict):
     """One input. `shape` is without the batch dimension; names in it are dynamic dimensions.
 
     Values for verification and warm-up: floats are standard normal; integers come from
@@ -133,14 +113,14 @@ class Input(_Part):
         return [size for size in self.shape if isinstance(size, str)]
 
 
-class Batching(_Part):
+class Batching(Strict):
     """Triton's dynamic batcher."""
 
     preferred: tuple[PositiveInt, ...] = ()
     max_queue_delay_us: NonNegativeInt = 0
 
 
-class ModelRecipe(_Part):
+class ModelRecipe(Strict):
     """One version of one model.
 
     `source` is `module:callable`; the module lies in the recipe's folder, the callable takes
@@ -153,10 +133,10 @@ class ModelRecipe(_Part):
     name: str
     version: Version | None = None
     source: str
-    args: dict[str, JsonValue] = {}
+    args: dict[str, JsonValue] = Field(default_factory=dict)
     weights: str | None = None
     inputs: Annotated[tuple[Input, ...], AfterValidator(_not_empty)]
-    dims: dict[str, Dim] = {}
+    dims: dict[str, Dim] = Field(default_factory=dict)
     outputs: Annotated[tuple[TensorName, ...], AfterValidator(_not_empty)]
     max_batch_size: NonNegativeInt
     batching: Batching | None = None
@@ -197,7 +177,7 @@ class ModelRecipe(_Part):
         return self
 
 
-class Recipe(_Part):
+class Recipe(Strict):
     """`triton` is the release that will serve the repository, such as "24.10"."""
 
     triton: str

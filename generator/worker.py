@@ -5,7 +5,6 @@ ONNX Runtime can die of a graph, and memory can only be measured in a process th
 nothing else. A stage module ends with `worker.main(work, Job)`; `worker.run` starts it.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -58,9 +57,6 @@ def main(work: Callable[[Job], BaseModel], job: type[Job]) -> None:
         answered.write_text(str(refusal))
         sys.exit(1)
     answered.write_text(reply.model_dump_json())
-    # ONNX Runtime and PyTorch have crashed while tearing down; the work is done.
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def shorten(text: str) -> str:
@@ -71,6 +67,8 @@ def shorten(text: str) -> str:
 def _how_it_ended(code: int) -> str:
     if code >= 0:
         return f"failed with exit code {code}"
+    if code == -signal.SIGKILL:
+        return "was killed by SIGKILL, as the kernel does when memory runs out; build fewer at once"
     return f"was killed by {signal.Signals(-code).name}"
 
 

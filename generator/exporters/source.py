@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from contract.manifest import sha256_of
+from contract.strict import nearest
 from generator.errors import StageRefused
-from generator.recipe import ModelRecipe, nearest
+from generator.recipe import ModelRecipe
 from generator.worker import shorten
 
 

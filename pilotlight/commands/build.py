@@ -12,7 +12,7 @@ from rich.table import Table
 
 from generator.build import build
 from generator.errors import GeneratorError
-from generator.events import BuildEvent, BuildReport
+from generator.events import BuildEvent, BuildReport, Failed
 from pilotlight.commands.output import fail
 from pilotlight.paths import EXAMPLE, MODEL_REPOSITORY
 
@@ -32,7 +32,7 @@ def build_command(
         fail(console, str(error))
     for failure in report.failed:
         console.print(
-            f"[red]{failure.model} failed:[/] {escape(failure.reason)}",
+            f"[red]{_named(failure)} failed:[/] {escape(failure.reason)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -46,6 +46,10 @@ def build_command(
         raise typer.Exit(1)
 
 
+def _named(entry: BuildEvent | Failed) -> str:
+    return entry.model if entry.version is None else f"{entry.model} {entry.version}"
+
+
 def default_jobs() -> int:
     """An export takes one core and up to about 2.7 GB for a model with 2.4 GB of weights."""
     return max(1, (os.cpu_count() or 2) // 2)
@@ -53,22 +57,22 @@ def default_jobs() -> int:
 
 def build_shown(recipe: Path, store: Path, *, jobs: int, console: Console) -> BuildReport:
     """Build with a live line per model; plain lines where there is no terminal."""
-    events: dict[str, BuildEvent] = {}
+    events: dict[tuple[str, int | None], BuildEvent] = {}
 
     def table() -> Table:
         shown = Table.grid(padding=(0, 2))
         for event in events.values():
             stage = f"[{STYLES.get(event.stage, 'cyan')}]{event.stage}[/]"
-            shown.add_row(event.model, stage, f"{event.seconds:.1f} s")
+            shown.add_row(_named(event), stage, f"{event.seconds:.1f} s")
         return shown
 
     with Live(console=console, get_renderable=table, refresh_per_second=4, transient=True) as live:
 
         def report(event: BuildEvent) -> None:
-            events[event.model] = event
+            events[event.model, event.version] = event
             if not console.is_terminal:
                 console.print(
-                    f"{event.model:<12} {event.stage:<10} {event.seconds:6.1f} s",
+                    f"{_named(event):<14} {event.stage:<10} {event.seconds:6.1f} s",
                     highlight=False,
                 )
             live.refresh()

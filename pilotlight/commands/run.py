@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -16,6 +17,11 @@ from pilotlight.commands.output import fail
 from pilotlight.paths import EMBEDDED, MODEL_REPOSITORY, WORK
 from pilotlight.stack import Ports, Stack
 from sidecar.errors import SidecarError
+
+
+class PortChoice(StrEnum):
+    USUAL = "usual"
+    FREE = "free"
 
 
 def serve_command(
@@ -39,6 +45,10 @@ def up_command(
         MODEL_REPOSITORY
     ),
     soak_s: Annotated[float, typer.Option(help="Seconds that a promotion soaks.", min=0)] = 60.0,
+    ports: Annotated[
+        PortChoice, typer.Option(help="`usual`: Triton's 8000-8002 and 8080; `free`: any.")
+    ] = PortChoice.USUAL,
+    home: Annotated[Path, typer.Option(help="Where stages, state and logs go.")] = WORK / "up",
 ) -> None:
     """Run two embedded Tritons and the sidecar until ctrl-C."""
     console = Console()
@@ -53,16 +63,16 @@ def up_command(
         installation = provision(EMBEDDED, console.print)
         stack = Stack(
             installation,
-            home=WORK / "up",
+            home=home.resolve(),
             store=store.resolve(),
-            ports=Ports.usual(),
+            ports=Ports.free() if ports is PortChoice.FREE else Ports.usual(),
             soak_s=soak_s,
             on_event=lambda line: console.print(f"[dim]{line}[/]", highlight=False),
         )
         with stack:
             console.print(f"models answer at http://127.0.0.1:{stack.serving.http_port}/v2 (HTTP)")
             console.print(f"             and {stack.serving.grpc_address} (gRPC)")
-            console.print(f"sidecar at {stack.url}; try `pilotlight status`")
+            console.print(f"sidecar at {stack.url}; try `pilotlight status --url {stack.url}`")
             _announce_readiness(console, stack.url, stop)
             stop.wait()
     except (EmbeddedError, AdminError) as error:

@@ -4,6 +4,8 @@ Everything is built once into a store of its own; a version is then published to
 store by a link, so that each run begins with version 1 alone.
 """
 
+import fcntl
+import hashlib
 import os
 import runpy
 import shutil
@@ -16,7 +18,7 @@ from contract.manifest import Manifest, read_manifest
 from contract.samples import GoldenSample, read_golden
 from generator.events import Built, Unchanged
 from pilotlight.commands.build import build_shown, default_jobs
-from pilotlight.paths import EXAMPLE, WORK
+from pilotlight.paths import EXAMPLE, ROOT, WORK
 
 GOOD, SUBTLY_WRONG, CORRUPT = 2, 4, 5
 BUILT = WORK / "example-store"
@@ -29,22 +31,36 @@ class BuildFailed(Exception):
 def build_example(console: Console) -> Store:
     """All versions of the example; done in a moment when nothing changed.
 
-    When the models or the generator changed, the old versions are of no use and everything
-    is built anew.
+    When the models or the code that builds them changed, everything is built anew. Runs
+    beside each other wait for one another.
 
     Raises:
         BuildFailed: with the reason of each model.
     """
     store = Store(BUILT)
-    if _problems(console):
-        shutil.rmtree(BUILT)
-        if problems := _problems(console):
-            raise BuildFailed("; ".join(problems))
-    sabotage = runpy.run_path(str(EXAMPLE / "sabotage.py"))
-    for version, spoil in ((SUBTLY_WRONG, "subtly_wrong"), (CORRUPT, "corrupt")):
-        if version not in store.versions("short_form"):
-            sabotage[spoil](BUILT, GOOD, version)
+    stamp = BUILT.with_suffix(".stamp")
+    BUILT.parent.mkdir(exist_ok=True)
+    with BUILT.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text() != _code_hash() or _problems(console):
+            shutil.rmtree(BUILT, ignore_errors=True)
+            if problems := _problems(console):
+                raise BuildFailed("; ".join(problems))
+            stamp.write_text(_code_hash())
+        sabotage = runpy.run_path(str(EXAMPLE / "sabotage.py"))
+        for version, spoil in ((SUBTLY_WRONG, "subtly_wrong"), (CORRUPT, "corrupt")):
+            if version not in store.versions("short_form"):
+                sabotage[spoil](BUILT, GOOD, version)
     return store
+
+
+def _code_hash() -> str:
+    """Of the code that builds; a user's store does not depend on it, this one does."""
+    digest = hashlib.sha256((EXAMPLE / "sabotage.py").read_bytes())
+    for package in ("contract", "generator"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _problems(console: Console) -> list[str]:
