@@ -1,0 +1,321 @@
+"""What a `ports.StateStore` does: one suite for SQLite and for the fake; then SQLite alone."""
+
+import asyncio
+import multiprocessing
+import os
+import resource
+import signal
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+
+import pytest
+
+from sidecar.adapters.sqlite_state import SqliteState
+from sidecar.core.events import Event, EventName
+from sidecar.errors import StateConflict, StateUnavailable
+from sidecar.ports import StateStore, Stored
+from tests.fakes.state import FakeState
+
+DEADLINE_S = 10.0
+PROCESSES = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "pilotlight.db"
+
+
+@pytest.fixture(params=["fake", "sqlite"])
+async def store(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[StateStore]:
+    if request.param == "fake":
+        yield FakeState()
+    else:
+        sqlite = SqliteState(path)
+        yield sqlite
+        await sqlite.close()
+
+
+@pytest.fixture
+async def sqlite(path: Path) -> AsyncIterator[SqliteState]:
+    opened = SqliteState(path)
+    yield opened
+    await opened.close()
+
+
+async def test_an_absent_object_is_none(store: StateStore) -> None:
+    assert await store.get("release/m") is None
+    assert await store.scan("") == []
+
+
+async def test_an_object_is_made_only_where_there_is_none(store: StateStore) -> None:
+    made = await store.put("release/m", "one", expect=None)
+
+    with pytest.raises(StateConflict, match="release/m"):
+        await store.put("release/m", "two", expect=None)
+
+    assert await store.get("release/m") == made
+    assert made == Stored(key="release/m", value="one", revision=made.revision)
+
+
+async def test_an_object_is_changed_only_at_the_revision_that_was_read(store: StateStore) -> None:
+    first = await store.put("release/m", "one", expect=None)
+    second = await store.put("release/m", "two", expect=first.revision)
+
+    with pytest.raises(StateConflict, match="release/m"):
+        await store.put("release/m", "three", expect=first.revision)
+    with pytest.raises(StateConflict, match="release/n"):
+        await store.put("release/n", "four", expect=first.revision)
+
+    assert await store.scan("release/") == [second]
+
+
+async def test_an_object_is_deleted_only_at_the_revision_that_was_read(store: StateStore) -> None:
+    first = await store.put("release/m", "one", expect=None)
+    second = await store.put("release/m", "two", expect=first.revision)
+
+    with pytest.raises(StateConflict, match="release/m"):
+        await store.delete("release/m", expect=first.revision)
+    assert await store.get("release/m") == second
+
+    await store.delete("release/m", expect=second.revision)
+    assert await store.get("release/m") is None
+    with pytest.raises(StateConflict, match="release/m"):
+        await store.delete("release/m", expect=second.revision)
+
+
+async def test_revisions_only_grow_even_over_deletes(store: StateStore) -> None:
+    first = await store.put("a", "1", expect=None)
+    other = await store.put("b", "1", expect=None)
+    await store.delete("a", expect=first.revision)
+    again = await store.put("a", "1", expect=None)
+
+    assert first.revision < other.revision < again.revision
+
+
+async def test_a_scan_finds_what_begins_with_the_prefix_by_key(store: StateStore) -> None:
+    """`%` and `_` are letters like any other; so is the case."""
+    for key in ("m/b", "m/a", "m%/a", "m_x/a", "mxx/a", "M/a", "m", "n/m/a"):
+        await store.put(key, "v", expect=None)
+
+    async def found(prefix: str) -> list[str]:
+        return [stored.key for stored in await store.scan(prefix)]
+
+    assert await found("m/") == ["m/a", "m/b"]
+    assert await found("m%") == ["m%/a"]
+    assert await found("m_") == ["m_x/a"]
+    assert await found("") == ["M/a", "m", "m%/a", "m/a", "m/b", "m_x/a", "mxx/a", "n/m/a"]
+
+
+async def test_values_come_back_as_they_went_in(store: StateStore) -> None:
+    for key, value in {"empty": "", "text": 'ä€ "quoted"\n\0', "large": "x" * 1_000_000}.items():
+        await store.put(key, value, expect=None)
+        found = await store.get(key)
+        assert found is not None
+        assert found.value == value
+
+
+async def test_of_writers_at_once_exactly_one_wins(store: StateStore) -> None:
+    writes = [store.put("release/m", str(number), expect=None) for number in range(10)]
+
+    results = await asyncio.gather(*writes, return_exceptions=True)
+
+    won = [result for result in results if isinstance(result, Stored)]
+    assert won == [await store.get("release/m")]
+    assert sum(isinstance(result, StateConflict) for result in results) == 9
+
+
+async def test_a_watcher_wakes_for_puts_and_deletes(store: StateStore) -> None:
+    seen: asyncio.Queue[int] = asyncio.Queue()
+
+    async def watch() -> None:
+        async for revision in store.watch():
+            seen.put_nowait(revision)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    made = await store.put("m", "1", expect=None)
+    assert await asyncio.wait_for(seen.get(), DEADLINE_S) == made.revision
+    await store.delete("m", expect=made.revision)
+    assert await asyncio.wait_for(seen.get(), DEADLINE_S) > made.revision
+    watching.cancel()
+
+
+async def test_a_refused_write_wakes_nobody(store: StateStore) -> None:
+    await store.put("m", "1", expect=None)
+    watcher = store.watch()
+    waiting = asyncio.ensure_future(anext(watcher))
+    await asyncio.sleep(0)
+
+    with pytest.raises(StateConflict):
+        await store.put("m", "2", expect=None)
+    assert not waiting.done()
+
+    later = await store.put("n", "1", expect=None)
+    assert await asyncio.wait_for(waiting, DEADLINE_S) == later.revision
+
+
+async def test_everything_survives_a_restart(path: Path) -> None:
+    first = SqliteState(path)
+    kept = await first.put("serving/m", "1", expect=None)
+    gone = await first.put("desired/m", "1", expect=None)
+    await first.delete("desired/m", expect=gone.revision)
+    await first.close()
+
+    second = SqliteState(path)
+    assert await second.scan("") == [kept]
+    assert (await second.put("n", "1", expect=None)).revision > gone.revision
+    await second.close()
+
+
+async def test_a_write_is_kept_although_the_process_is_killed(path: Path) -> None:
+    """No close, no checkpoint: what `put` returned is on the disk."""
+
+    async def write_and_die() -> None:
+        await SqliteState(path).put("serving/m", "7", expect=None)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = multiprocessing.get_context("fork").Process(target=lambda: asyncio.run(write_and_die()))
+    child.start()
+    await asyncio.to_thread(child.join, DEADLINE_S)
+    assert child.exitcode == -signal.SIGKILL
+
+    reopened = SqliteState(path)
+    found = await reopened.get("serving/m")
+    assert found is not None
+    assert found.value == "7"
+    await reopened.close()
+
+
+async def test_a_cancelled_write_is_whole_or_absent_and_the_next_one_works(
+    sqlite: SqliteState,
+) -> None:
+    """A sidecar that stops cancels its loop in the middle of a write, then writes once more."""
+    for number in range(30):
+        writing = asyncio.create_task(sqlite.put(f"key/{number}", "v", expect=None))
+        for _ in range(number % 5):
+            await asyncio.sleep(0)
+        writing.cancel()
+        await sqlite.append(Event(name=EventName.SIDECAR_STOPPED), at_s=1.0)
+        await asyncio.gather(writing, return_exceptions=True)
+
+    revisions = [stored.revision for stored in await sqlite.scan("key/")]
+    assert len(set(revisions)) == len(revisions)
+    assert await sqlite.put("last", "v", expect=None)
+
+
+async def test_the_audit_keeps_every_event(sqlite: SqliteState, path: Path) -> None:
+    await sqlite.append(
+        Event(
+            name=EventName.MODEL_LOADED, model="m", server="serving", seconds=1.5, detail={"v": 2}
+        ),
+        at_s=10.0,
+    )
+    await sqlite.append(Event(name=EventName.SIDECAR_STOPPED), at_s=11.0)
+
+    with closing(sqlite3.connect(path)) as reader:
+        rows = reader.execute("SELECT * FROM audit ORDER BY id").fetchall()
+    assert rows == [
+        (1, 10.0, "model_loaded", "m", "serving", 1.5, '{"v": 2}'),
+        (2, 11.0, "sidecar_stopped", None, None, None, "{}"),
+    ]
+
+
+def test_a_damaged_file_is_named_with_the_remedy(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"this is no database at all, and long enough to look at" * 100)
+
+    with pytest.raises(StateUnavailable, match=r"pilotlight\.db: .*can be moved away"):
+        SqliteState(path)
+
+
+async def test_a_file_that_is_damaged_while_open_is_told(sqlite: SqliteState, path: Path) -> None:
+    for number in range(200):
+        await sqlite.put(f"key/{number}", "x" * 1000, expect=None)
+    await sqlite.close()
+    reopened = SqliteState(path)
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(4096)
+        file.write(b"\xff" * (size - 4096))
+
+    with pytest.raises(StateUnavailable, match=r"pilotlight\.db"):
+        await reopened.scan("key/")
+    await reopened.close()
+
+
+def test_a_file_of_a_newer_sidecar_is_refused_and_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute("CREATE TABLE objects (another TEXT)")
+        newer.execute("PRAGMA user_version = 2")
+
+    with pytest.raises(StateUnavailable, match="schema is version 2, this sidecar writes 1"):
+        SqliteState(path)
+
+    with closing(sqlite3.connect(path)) as newer:
+        assert newer.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file stands here")
+
+    with pytest.raises(StateUnavailable, match=r"pilotlight\.db"):
+        SqliteState(tmp_path / "state" / "pilotlight.db")
+
+
+async def test_a_full_disk_is_told_and_what_was_written_can_still_be_read(path: Path) -> None:
+    """The limit on file sizes stops writes as a full disk does, in a process of its own."""
+    answers = PROCESSES.SimpleQueue()
+    child = PROCESSES.Process(target=fill_the_disk, args=(path, answers))
+    child.start()
+    await asyncio.to_thread(child.join, DEADLINE_S)
+    assert child.exitcode == 0
+
+    assert answers.get() == {
+        "refused": f"state file {path}: ",
+        "old": "kept",
+        "after": "kept",
+        "new": None,
+        "with room again": "written",
+    }
+
+
+def write_and_die(path: Path) -> None:
+    async def write() -> None:
+        await SqliteState(path).put("serving/m", "7", expect=None)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    asyncio.run(write())
+
+
+def fill_the_disk(path: Path, answers: "SimpleQueue[dict[str, str | None]]") -> None:
+    answers.put(asyncio.run(written_to_a_full_disk(path)))
+
+
+async def written_to_a_full_disk(path: Path) -> dict[str, str | None]:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    store = SqliteState(path)
+    old = await store.put("old", "kept", expect=None)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, most))
+    try:
+        await store.put("new", "x" * 1_000_000, expect=None)
+    except StateUnavailable as error:
+        refused = str(error)[: len(f"state file {path}: ")]
+    else:
+        refused = "it was not refused"
+    found = await store.get("old")
+    new = await store.get("new")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    again = await store.put("old", "written", expect=old.revision)
+    after = found.value if found else None
+    return {
+        "refused": refused,
+        "old": old.value,
+        "after": after,
+        "new": new and new.value,
+        "with room again": again.value,
+    }

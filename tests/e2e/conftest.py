@@ -1,0 +1,116 @@
+"""A whole stack on real servers: two Tritons, a sidecar, the example's models."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from contract.layout import Store
+from contract.samples import Tensors
+from embedded.process import Process, wait_until
+from embedded.provision import Installation
+from pilotlight.admin import Admin
+from pilotlight.demo.clients import Client, GrpcClient, HttpClient, Traffic
+from pilotlight.demo.shelf import Shelf
+from pilotlight.stack import Ports, Stack
+
+START_TIMEOUT_S = 60.0
+SOAK_S = 1.5
+
+
+class Running:
+    """A started stack with what tests ask of it."""
+
+    def __init__(self, stack: Stack, shelf: Shelf, admin: Admin) -> None:
+        self.stack = stack
+        self.shelf = shelf
+        self.admin = admin
+        self.request: Tensors = shelf.golden("short_form")[0].inputs
+
+    def wait_until_ready(self) -> None:
+        def ready() -> bool:
+            return bool(self.admin.readiness()["ready"])
+
+        assert wait_until(ready, START_TIMEOUT_S), self.admin.readiness()
+
+    def traffic(self) -> Traffic:
+        clients: dict[str, Callable[[], Client]] = {
+            "grpc": lambda: GrpcClient(self.stack.serving.grpc_address),
+            "http": lambda: HttpClient(self.stack.serving.http_port),
+        }
+        return Traffic(clients, "short_form", self.request)
+
+    def answering_version(self) -> int:
+        client = GrpcClient(self.stack.serving.grpc_address)
+        try:
+            return client.infer("short_form", self.request).version
+        finally:
+            client.close()
+
+    def release(self, version: int) -> dict[str, object]:
+        """Ask for a release of short_form; returns the operation."""
+        return self.admin.ask("/v1/models/short_form/releases", {"version": version})
+
+    def wait_for_state(self, operation: dict[str, object], state: str) -> None:
+        path = str(operation["release"])
+
+        def reached() -> bool:
+            steps = self.admin.release(path)["steps"]
+            return state in [step["state"] for step in steps]
+
+        assert wait_until(reached, START_TIMEOUT_S), self.admin.release(path)
+
+
+@pytest.fixture
+def shelf(example_store: Path, tmp_path: Path) -> Shelf:
+    return Shelf(Store(example_store), tmp_path / "store")
+
+
+@pytest.fixture
+def start_stack(
+    installation: Installation, shelf: Shelf, tmp_path: Path
+) -> Iterator[Callable[..., Running]]:
+    with ExitStack() as cleanup:
+
+        def start(soak_s: float = SOAK_S) -> Running:
+            stack = Stack(
+                installation,
+                home=tmp_path / "home",
+                store=shelf.store.root,
+                ports=Ports.free(),
+                soak_s=soak_s,
+                on_event=lambda _: None,
+            )
+            cleanup.enter_context(stack)
+            return Running(stack, shelf, cleanup.enter_context(Admin(stack.url)))
+
+        yield start
+
+
+@pytest.fixture
+def running(start_stack: Callable[..., Running]) -> Running:
+    """Started, and its hot models are ready."""
+    started = start_stack()
+    started.wait_until_ready()
+    return started
+
+
+@contextmanager
+def sidecar_of(settings: Path, folder: Path) -> Iterator[str]:
+    """A sidecar alone; gives its URL, which its first log line tells."""
+    log = folder / "sidecar.log"
+    command = [sys.executable, "-m", "pilotlight", "serve", "--settings", str(settings)]
+    process = Process(name="sidecar", command=command, log=log)
+    process.start()
+
+    def started() -> list[str]:
+        return [line for line in log.read_text().splitlines() if "sidecar_started" in line]
+
+    try:
+        assert wait_until(lambda: bool(started()), 20), log.read_text()
+        yield json.loads(started()[0])["api"]
+    finally:
+        process.stop()

@@ -1,0 +1,121 @@
+"""The command line as people use it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from embedded.process import wait_until
+from pilotlight.demo.shelf import Shelf
+from tests.e2e.conftest import Running
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def pilotlight(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pilotlight", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+@pytest.mark.triton
+@pytest.mark.timeout(400)
+def test_the_demo_proves_every_claim_and_leaves_nothing_running(example_store: Path) -> None:
+    done = pilotlight("demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall(r"│ yes │", done.stdout)) == 10
+    assert "│ NO" not in done.stdout
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    home = str(ROOT / ".pilotlight" / "demo")
+    assert [line for line in listed.stdout.splitlines() if home in line] == []
+
+
+@pytest.mark.triton
+@pytest.mark.timeout(180)
+def test_up_serves_until_ctrl_c_and_stops_everything(shelf: Shelf, tmp_path: Path) -> None:
+    out = tmp_path / "out.txt"
+    home = tmp_path / "home"
+    with out.open("w") as file:
+        command = [sys.executable, "-m", "pilotlight", "up", "--ports", "free", "--soak-s", "1"]
+        up = subprocess.Popen(
+            [*command, "--store", str(shelf.store.root), "--home", str(home)],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+        )
+    try:
+        assert wait_until(lambda: "ready: every hot model" in out.read_text(), 90), out.read_text()
+        url = re.search(r"sidecar at (http://\S+);", out.read_text())
+        assert url is not None
+        status = pilotlight("status", "--url", url[1])
+        assert status.returncode == 0
+        assert re.search(r"short_form\s+hot\s+warmed\s+1\s", status.stdout)
+
+        shelf.publish("short_form", 2)
+        released = pilotlight("release", "short_form", "2", "--url", url[1])
+        assert released.returncode == 0, released.stdout
+        assert "golden samples within tolerance" in released.stdout
+        refused = pilotlight("release", "short_form", "7", "--url", url[1])
+        assert refused.returncode == 1
+        assert "short_form has no version 7" in refused.stdout
+    finally:
+        up.send_signal(signal.SIGINT)
+        assert up.wait(60) == 0, out.read_text()
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    assert [line for line in listed.stdout.splitlines() if str(home) in line] == []
+
+
+def test_a_command_without_a_sidecar_says_how_to_start_one() -> None:
+    done = pilotlight("status", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "no sidecar at http://127.0.0.1:9" in done.stdout
+    assert "make serve" in done.stdout
+
+
+def test_serve_names_what_is_wrong_with_its_settings(tmp_path: Path) -> None:
+    settings = tmp_path / "pilotlight.yaml"
+    settings.write_text("stoer: model_repository\n")
+    done = pilotlight("serve", "--settings", str(settings))
+    assert done.returncode == 1
+    assert "unknown key 'stoer'; did you mean 'store'?" in done.stderr
+
+
+def test_serve_names_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = pilotlight("serve", "--settings", str(_settings(tmp_path)), "--port", str(port))
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+
+
+@pytest.mark.triton
+@pytest.mark.timeout(180)
+def test_a_second_sidecar_on_the_same_state_is_refused(
+    start_stack: Callable[..., Running], tmp_path: Path
+) -> None:
+    start_stack()
+    done = pilotlight("serve", "--settings", str(tmp_path / "home" / "settings.yaml"))
+    assert done.returncode == 1
+    assert "another sidecar runs with the state file" in done.stderr
+
+
+def test_the_sidecar_does_not_import_torch() -> None:
+    code = "import sys, sidecar.compose; print('torch' in sys.modules, 'onnx' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stdout.split() == ["False", "False"]
+
+
+def _settings(folder: Path) -> Path:
+    path = folder / "pilotlight.yaml"
+    path.write_text(
+        "store: store\nstate: state.sqlite\nservers:\n"
+        "  serving: {grpc: '127.0.0.1:1', stage: a}\n  canary: {grpc: '127.0.0.1:2', stage: b}\n"
+    )
+    return path

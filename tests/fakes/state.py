@@ -1,0 +1,71 @@
+"""A `ports.StateStore` and a `ports.Journal` in memory: what survives a crash in simulations."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+
+from sidecar.core.events import Event
+from sidecar.errors import StateConflict, StateUnavailable
+from sidecar.ports import Stored
+
+
+class FakeState:
+    """`problem`, while set, is why it cannot be read or written; `on_put` sees every write."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Stored] = {}
+        self.events: list[Event] = []
+        self.problem: str | None = None
+        self.on_put: list[Callable[[Stored], None]] = []
+        self._revision = 0
+        self._changed = asyncio.Condition()
+
+    async def get(self, key: str) -> Stored | None:
+        self._must_work()
+        return self.objects.get(key)
+
+    async def scan(self, prefix: str) -> Sequence[Stored]:
+        self._must_work()
+        return [self.objects[key] for key in sorted(self.objects) if key.startswith(prefix)]
+
+    async def put(self, key: str, value: str, *, expect: int | None) -> Stored:
+        self._must_be(key, expect)
+        stored = Stored(key=key, value=value, revision=self._revision + 1)
+        self.objects[key] = stored
+        for told in self.on_put:
+            told(stored)
+        await self._announce()
+        return stored
+
+    async def delete(self, key: str, *, expect: int) -> None:
+        self._must_be(key, expect)
+        del self.objects[key]
+        await self._announce()
+
+    async def watch(self) -> AsyncIterator[int]:
+        seen = self._revision
+        while True:
+            async with self._changed:
+                while self._revision <= seen:
+                    await self._changed.wait()
+                seen = self._revision
+            yield seen
+
+    async def append(self, event: Event, at_s: float) -> None:
+        self._must_work()
+        self.events.append(replace(event, detail={**event.detail, "at_s": at_s}))
+
+    def _must_work(self) -> None:
+        if self.problem is not None:
+            raise StateUnavailable(self.problem)
+
+    def _must_be(self, key: str, expect: int | None) -> None:
+        self._must_work()
+        found = self.objects.get(key)
+        if (found and found.revision) != expect:
+            raise StateConflict(f"{key} is not at revision {expect} any more")
+
+    async def _announce(self) -> None:
+        self._revision += 1
+        async with self._changed:
+            self._changed.notify_all()

@@ -1,0 +1,437 @@
+"""A small Triton in explicit mode, in memory, on a real stage folder.
+
+It does what TRITON was seen to do (`tests/contract/test_model_server.py` runs on both) and
+refuses use that would endanger a real one: whatever it refused is in `violations`.
+
+A version's `model.onnx` may be JSON (`tests.builders.publish`): y = scale x, or an error at
+load. Any other version answers its own golden samples.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from contract.config import ModelConfig, parse_config
+from contract.errors import ContractError
+from contract.layout import CONFIG, ONNX_MODEL, VersionFolder
+from contract.samples import GoldenSample, Tensors, read_golden
+from contract.warmup import warmup_requests
+from sidecar.core.fleet import VersionState
+from sidecar.errors import NotExplicit, Refused, ServerLost
+from tests.fakes.faults import Fault, parse_fault
+
+REST_AFTER_LOAD_S = 0.05
+# Clocks of different loops round differently.
+_ROUNDING_S = 1e-6
+
+Compute = Callable[[Tensors], Tensors]
+State = VersionState
+T = TypeVar("T")
+
+
+class ImpossibleUse(AssertionError):
+    """Whoever drives this server broke a law; a real one might have died of it."""
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """One version in memory: its bits as they were when it was loaded."""
+
+    compute: Compute
+    executions: int = 0
+
+
+@dataclass(slots=True)
+class _Model:
+    states: dict[int, State] = field(default_factory=dict)
+    loaded: dict[int, _Loaded] = field(default_factory=dict)
+    config: ModelConfig = None
+    seen_ns: int = -1
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def ready(self) -> frozenset[int]:
+        return frozenset(v for v, state in self.states.items() if state is State.READY)
+
+
+class FakeTriton:
+    """A `ports.ModelServer`. `kill` and `restart` it as often as you like.
+
+    `history` holds the READY versions of a model after each change, `calls` what was asked.
+    `on_serving` makes it refuse to be left without a version that it served.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        *,
+        name: str = "triton",
+        explicit: bool = True,
+        faults: Iterable[str] = (),
+        load_s: float = 0.01,
+        unload_s: float = 0.01,
+    ) -> None:
+        self._repository = repository
+        self._name = name
+        self._explicit = explicit
+        self._faults = [parse_fault(line) for line in faults]
+        self._load_s = load_s
+        self._unload_s = unload_s
+        self._models: dict[str, _Model] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._called: set[str] = set()
+        self._last_load_s = float("-inf")
+        self._alive = True
+        self._died = asyncio.Event()
+        self.calls: list[str] = []
+        self.history: list[tuple[str, frozenset[int]]] = []
+        self.violations: list[str] = []
+        self.knows_its_driver = True
+
+    def add_faults(self, *lines: str) -> None:
+        self._faults += [parse_fault(line) for line in lines]
+
+    def kill(self) -> None:
+        """As SIGKILL would: nothing is finished, nothing is remembered."""
+        self._alive = False
+        self._died.set()
+        for task in self._tasks:
+            task.cancel()
+        self._models = {}
+
+    def restart(self) -> None:
+        if self._alive:
+            raise ImpossibleUse(f"{self._name} runs already")
+        self._alive, self._died = True, asyncio.Event()
+        self._last_load_s = float("-inf")
+
+    @property
+    def is_alive(self) -> bool:
+        return self._alive
+
+    def driver_died(self) -> None:
+        """Forget what its driver had in flight; the next driver knows nothing of it."""
+        self._called.clear()
+        self.knows_its_driver = False
+
+    def ready(self, model: str) -> frozenset[int]:
+        return self._models[model].ready if model in self._models else frozenset()
+
+    def executions(self, model: str, version: int) -> int:
+        """Inferences since the version was loaded, warm-up included; a reload starts anew."""
+        return self._models[model].loaded[version].executions
+
+    async def check(self) -> None:
+        await self._answered("check", None, None, self._check())
+
+    async def index(self) -> Mapping[str, Mapping[int, State]]:
+        return await self._answered("index", None, None, self._index())
+
+    async def load(self, model: str, *, timeout_s: float) -> None:
+        await self._exclusively(
+            model, self._answered("load", model, None, self._load(model), timeout_s)
+        )
+
+    async def unload(self, model: str) -> None:
+        await self._exclusively(model, self._answered("unload", model, None, self._unload(model)))
+
+    async def infer(
+        self, model: str, version: int, inputs: Tensors, *, timeout_s: float
+    ) -> Tensors:
+        work = self._infer(model, version, inputs)
+        return await self._answered("infer", model, version, work, timeout_s)
+
+    async def _exclusively(self, model: str, call: Coroutine[Any, Any, None]) -> None:
+        if model in self._called:
+            call.close()
+            self._refuse(f"a second load or unload of {model} while one is in flight")
+        self._called.add(model)
+        try:
+            await call
+        finally:
+            self._called.discard(model)
+
+    async def _answered(
+        self,
+        call: str,
+        model: str | None,
+        version: int | None,
+        work: Coroutine[Any, Any, T],
+        timeout_s: float = 10.0,
+    ) -> T:
+        """Do `work` in the server: it goes on when the client gives up."""
+        self.calls.append(" ".join(str(part) for part in (call, model, version) if part))
+        fault = self._take_fault(call, model, version)
+        if fault is not None and fault.what == "kill":
+            self.kill()
+        if not self._alive or (fault is not None and fault.what == "lost"):
+            work.close()
+            raise ServerLost(f"no answer from {self._name} server: UNAVAILABLE connection refused")
+        if fault is not None and fault.what == "refused":
+            work.close()
+            raise Refused(fault.text)
+        task = asyncio.create_task(self._delayed(work, fault))
+        self._keep(task)
+        died = asyncio.create_task(self._died.wait())
+        try:
+            await asyncio.wait({task, died}, timeout=timeout_s, return_when="FIRST_COMPLETED")
+        finally:
+            died.cancel()
+        if not self._alive or task.cancelled():
+            raise ServerLost(f"no answer from {self._name} server: UNAVAILABLE socket closed")
+        if not task.done():
+            raise ServerLost(f"no answer from {self._name} server: DEADLINE_EXCEEDED")
+        if fault is not None and fault.what == "lost after":
+            task.result()
+            raise ServerLost(f"no answer from {self._name} server: UNAVAILABLE socket closed")
+        return task.result()
+
+    async def _delayed(self, work: Coroutine[Any, Any, T], fault: Fault | None) -> T:
+        try:
+            await asyncio.sleep(fault.seconds if fault else 0)
+        except asyncio.CancelledError:
+            work.close()
+            raise
+        return await work
+
+    def _take_fault(self, call: str, model: str | None, version: int | None) -> Fault | None:
+        for fault in self._faults:
+            if fault.what != "fails" and fault.concerns(call, model, version):
+                fault.times -= 1
+                return fault
+        return None
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.add(task)
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled():
+                task.exception()
+
+        task.add_done_callback(ended)
+
+    def _refuse(self, what: str) -> None:
+        self.violations.append(f"{self._name}: {what}")
+        raise ImpossibleUse(self.violations[-1])
+
+    async def _check(self) -> None:
+        self._must_be_explicit()
+
+    def _must_be_explicit(self) -> None:
+        if not self._explicit:
+            raise NotExplicit(
+                f"{self._name} server is not in explicit mode: explicit model load / unload is "
+                "not allowed if polling is enabled; start it with --model-control-mode=explicit"
+            )
+
+    async def _index(self) -> Mapping[str, Mapping[int, State]]:
+        folders = list(self._repository.iterdir())
+        if any(not folder.exists() for folder in folders):
+            raise Refused(f"failed to stat file {self._repository}")
+        return {
+            folder.name: dict(self._models[folder.name].states)
+            if folder.name in self._models
+            else {}
+            for folder in folders
+            if folder.is_dir()
+        }
+
+    async def _load(self, name: str) -> None:
+        self._must_be_explicit()
+        model = self._models.setdefault(name, _Model())
+        async with model.lock:
+            try:
+                await self._load_alone(name, model)
+            except FileNotFoundError as error:
+                raise Refused(
+                    f"failed to load '{name}', failed to poll from model repository"
+                ) from error
+
+    async def _load_alone(self, name: str, model: _Model) -> None:
+        folder = self._repository / name
+        config = self._polled(name, folder)
+        newest_ns = _newest_ns(folder)
+        if model.ready and newest_ns <= model.seen_ns:
+            return
+        wanted = _served_versions(config, folder)
+        if not wanted:
+            raise Refused(
+                f"failed to load '{name}', at least one version must be available under the "
+                f"version policy of model '{name}'"
+            )
+        kept = (model.ready & wanted) - self._changed(model, config, folder, wanted)
+        if model.ready - wanted:
+            self._dropping(f"a version of {name} was dropped")
+        fresh = await self._created(name, model, config, wanted - kept)
+        model.config, model.seen_ns = config, newest_ns
+        model.loaded |= fresh
+        dropped = model.ready - wanted
+        model.states |= dict.fromkeys(wanted, State.READY)
+        self._last_load_s = asyncio.get_running_loop().time()
+        self._begin_unload(name, model, dropped)
+        self._note(name)
+
+    def _polled(self, name: str, folder: Path) -> ModelConfig:
+        """Config and folder as Triton's poll sees them; why it fails is only in its log."""
+        try:
+            config = parse_config((folder / CONFIG).read_text(), str(folder))
+            dangling = [path for path in folder.iterdir() if not path.exists()]
+        except (OSError, ContractError):
+            config, dangling = None, []
+        if config is None or config.name != name or dangling:
+            raise Refused(f"failed to load '{name}', failed to poll from model repository")
+        if not config.version_policy.HasField("specific"):
+            self._refuse(f"the config of {name} does not say which versions to serve")
+        return config
+
+    def _changed(
+        self, model: _Model, config: ModelConfig, folder: Path, wanted: frozenset[int]
+    ) -> frozenset[int]:
+        """Versions that are wanted still, but cannot be kept in place."""
+        others = [
+            path for path in folder.iterdir() if path.name != CONFIG and not path.name.isdigit()
+        ]
+        everything = model.config is None or _without_policy(config) != _without_policy(
+            model.config
+        )
+        if everything or any(_newest_ns(path) > model.seen_ns for path in others):
+            return model.ready
+        return frozenset(
+            v for v in model.ready & wanted if _newest_ns(folder / str(v)) > model.seen_ns
+        )
+
+    async def _created(
+        self, name: str, model: _Model, config: ModelConfig, versions: frozenset[int]
+    ) -> dict[int, _Loaded]:
+        """All or nothing; what serves goes on serving meanwhile, and after a failure."""
+        model.states |= dict.fromkeys(versions - model.ready, State.LOADING)
+        await asyncio.sleep(self._load_s if versions else 0)
+        fresh: dict[int, _Loaded] = {}
+        problems = []
+        for version in sorted(versions):
+            folder = self._repository / name / str(version)
+            try:
+                self._fail_if_told(name, version)
+                fresh[version] = _loaded(folder, config)
+            except Refused as error:
+                problems.append(f"version {version} is at UNAVAILABLE state: {error};")
+        if problems:
+            failed = versions - model.ready
+            model.states |= dict.fromkeys(failed, State.UNAVAILABLE)
+            raise Refused(f"load failed for model '{name}': {' '.join(problems)}")
+        return fresh
+
+    def _fail_if_told(self, name: str, version: int) -> None:
+        for fault in self._faults:
+            if fault.what == "fails" and fault.concerns("load", name, version):
+                fault.times -= 1
+                raise Refused(fault.text)
+
+    async def _unload(self, name: str) -> None:
+        self._must_be_explicit()
+        model = self._models.setdefault(name, _Model())
+        async with model.lock:
+            if model.ready:
+                self._dropping(f"{name} was unloaded")
+            model.seen_ns, model.config = -1, None
+            self._begin_unload(name, model, model.ready)
+            self._note(name)
+
+    def _dropping(self, what: str) -> None:
+        """A model that is destroyed right after another was made can kill the server."""
+        rested_s = asyncio.get_running_loop().time() - self._last_load_s
+        if self.knows_its_driver and rested_s < REST_AFTER_LOAD_S - _ROUNDING_S:
+            self._refuse(f"{what} {rested_s * 1000:.0f} ms after a load")
+
+    def _begin_unload(self, name: str, model: _Model, versions: Iterable[int]) -> None:
+        for version in versions:
+            model.states[version] = State.UNLOADING
+            self._keep(asyncio.create_task(self._end_unload(name, version)))
+
+    async def _end_unload(self, name: str, version: int) -> None:
+        model = self._models[name]
+        gone = model.loaded[version]
+        await asyncio.sleep(self._unload_s)
+        if model.loaded.get(version) is gone:
+            del model.loaded[version]
+            model.states[version] = State.UNAVAILABLE
+
+    def _note(self, name: str) -> None:
+        self.history.append((name, self._models[name].ready))
+
+    async def _infer(self, name: str, version: int, inputs: Tensors) -> Tensors:
+        model = self._models.get(name)
+        if model is None:
+            raise Refused(f"Request for unknown model: '{name}' is not found")
+        if version not in model.states:
+            raise Refused(f"Request for unknown model: '{name}' version {version} is not found")
+        if model.states[version] is not State.READY:
+            raise Refused(
+                f"Request for unknown model: '{name}' version {version} is not at ready state"
+            )
+        expected = {spec.name for spec in model.config.input}
+        if len(inputs) != len(expected):
+            raise Refused(
+                f"expected {len(expected)} inputs but got {len(inputs)} inputs for model '{name}'"
+            )
+        for unexpected in sorted(inputs.keys() - expected):
+            raise Refused(f"unexpected inference input '{unexpected}' for model '{name}'")
+        loaded = model.loaded[version]
+        loaded.executions += 1
+        return loaded.compute(inputs)
+
+
+def _loaded(folder: Path, config: ModelConfig) -> _Loaded:
+    """Read the version and run its warm-up; raises Refused with the backend's text."""
+    try:
+        behaviour = json.loads((folder / ONNX_MODEL).read_bytes())
+    except ValueError:
+        return _Loaded(_replay(read_golden(VersionFolder(folder).golden)))
+    if behaviour["broken"]:
+        raise Refused(behaviour["broken"])
+    loaded = _Loaded(lambda inputs: {"y": np.float32(behaviour["scale"]) * inputs["x"]})
+    for inputs in warmup_requests(config, folder.parent / "warmup"):
+        if behaviour["broken_warmup"]:
+            raise Refused(behaviour["broken_warmup"])
+        loaded.executions += 1
+        loaded.compute(inputs)
+    return loaded
+
+
+def _replay(samples: list[GoldenSample]) -> Compute:
+    def compute(inputs: Tensors) -> Tensors:
+        for sample in samples:
+            if all(np.array_equal(inputs[name], value) for name, value in sample.inputs.items()):
+                return sample.outputs
+        raise Refused("this stand-in knows only the golden samples of the version")
+
+    return compute
+
+
+def _served_versions(config: ModelConfig, folder: Path) -> frozenset[int]:
+    """A version without a folder is left out, with a word in the log only."""
+    listed = config.version_policy.specific.versions
+    return frozenset(version for version in listed if (folder / str(version)).is_dir())
+
+
+def _without_policy(config: ModelConfig) -> str:
+    plain = type(config)()
+    plain.CopyFrom(config)
+    plain.ClearField("version_policy")
+    plain.ClearField("instance_group")
+    return str(plain)
+
+
+def _newest_ns(path: Path) -> int:
+    """The newest of all times below `path`, links followed, as Triton takes it."""
+    found = path.stat()
+    own_ns = max(found.st_mtime_ns, found.st_ctime_ns)
+    if not path.is_dir():
+        return own_ns
+    return max([own_ns, *(_newest_ns(entry) for entry in path.iterdir())])

@@ -1,0 +1,141 @@
+"""What people are told: warmth, readiness and the reason for each."""
+
+from dataclasses import replace
+
+import pytest
+
+from contract.intent import Tier
+from sidecar.core.fleet import ServerView
+from sidecar.core.release import ReleaseState
+from sidecar.core.status import ModelStatus, Warmth, model_status, unready
+from tests.builders import (
+    CANARY,
+    SERVING,
+    VersionState,
+    failure,
+    holding,
+    model,
+    placed,
+    release,
+    server,
+    snapshot,
+    unverified,
+)
+
+S = ReleaseState
+M = model("m", versions=[2, 1], tier="hot")
+COLD = model("cold")
+
+
+def test_a_model_tells_what_is_wanted_and_what_is_the_case() -> None:
+    soaking = release(S.SOAKING)
+    seen = snapshot(M, serving=holding(M, 1, 2), recorded={"m": 1}, releases=[soaking])
+
+    assert model_status(seen, "m") == ModelStatus(
+        name="m",
+        tier=Tier.HOT,
+        warmth=Warmth.WARMED,
+        serving=1,
+        ready=(1, 2),
+        versions=(1, 2),
+        release_id="m.2",
+        reason="release of version 2: soaking: came to soaking",
+    )
+
+
+@pytest.mark.parametrize(
+    ("view", "warmth"),
+    [
+        (server(), Warmth.DISK),
+        (replace(holding(M, 1), index={"m": {1: VersionState.LOADING}}), Warmth.DISK),
+        (unverified(holding(M, 1)), Warmth.LOADED),
+        (holding(M, 1), Warmth.WARMED),
+        (replace(holding(M, 1), problem="no answer"), Warmth.DISK),
+    ],
+    ids=["empty", "loading", "loaded", "proven", "lost"],
+)
+def test_warmth_says_how_far_a_model_is_from_full_speed(view: ServerView, warmth: Warmth) -> None:
+    assert model_status(snapshot(M, serving=view, recorded={"m": 1}), "m").warmth is warmth
+
+
+def test_ready_means_that_every_hot_model_answers() -> None:
+    hot = model("hot", tier="hot")
+    seen = snapshot(M, hot, COLD, serving=holding(M, 1), recorded={"m": 1, "hot": 1})
+
+    assert unready(seen) == ["hot: loading"]
+    both = server(holding(M, 1), holding(hot, 1))
+    assert unready(replace(seen, servers={**seen.servers, SERVING: both})) == []
+
+
+def test_what_cold_models_do_is_no_matter() -> None:
+    failed = {(SERVING, "cold"): failure(placed(COLD, 1))}
+    seen = snapshot(
+        M, COLD, serving=holding(M, 1), recorded={"m": 1, "cold": 1}, asked={"cold": True}
+    )
+
+    assert unready(replace(seen, failures=failed)) == []
+
+
+@pytest.mark.parametrize("state", S)
+@pytest.mark.parametrize(
+    "view",
+    [
+        holding(M, 1),
+        replace(holding(M, 1), index={"m": {1: VersionState.READY, 2: VersionState.LOADING}}),
+        replace(holding(M, 1, 2), verified=holding(M, 1).verified),
+        holding(M, 1, 2),
+        replace(holding(M, 1, 2), index={"m": {1: VersionState.UNLOADING, 2: VersionState.READY}}),
+        holding(M, 2),
+    ],
+    ids=["old", "new loading", "new unproven", "both", "old leaving", "new"],
+)
+def test_readiness_does_not_flap_during_a_release(state: ReleaseState, view: ServerView) -> None:
+    """Whatever the release does, a proven version answers."""
+    busy = [(SERVING, "m"), (CANARY, "m")]
+    seen = snapshot(M, serving=view, recorded={"m": 1}, releases=[release(state)], busy=busy)
+
+    assert unready(seen) == []
+
+
+def test_a_lost_canary_is_no_matter_for_traffic() -> None:
+    seen = snapshot(M, serving=holding(M, 1), canary=server(problem="no answer"), recorded={"m": 1})
+
+    assert unready(seen) == []
+
+
+def test_a_lost_serving_server_is_the_only_thing_said() -> None:
+    seen = snapshot(M, serving=server(problem="no answer"), recorded={"m": 1})
+
+    assert unready(seen) == ["serving server: no answer"]
+    assert model_status(seen, "m").reason == "serving server: no answer"
+
+
+def test_an_empty_store_is_never_ready() -> None:
+    """Otherwise a store that is not mounted would look fine."""
+    assert unready(snapshot(store_problems=["model repository /s is missing"])) == [
+        "model repository /s is missing"
+    ]
+
+
+def test_a_damaged_part_of_the_store_is_no_matter_while_hot_models_answer() -> None:
+    seen = snapshot(M, serving=holding(M, 1), recorded={"m": 1}, store_problems=["x is damaged"])
+
+    assert unready(seen) == []
+
+
+def reason(**parts: object) -> str:
+    return model_status(snapshot(M, COLD, **parts), "m").reason  # type: ignore[arg-type]
+
+
+def test_the_reason_is_the_one_that_an_operator_can_act_on() -> None:
+    recorded = {"m": 1}
+    failed = {(SERVING, "m"): failure(placed(M, 1), "Internal: no")}
+
+    assert reason(recorded=recorded, serving=holding(M, 1)) == "loaded, warmed and probed"
+    assert reason(recorded=recorded) == "loading"
+    assert reason(recorded=recorded, failures=failed) == "Internal: no"
+    assert reason(recorded={"m": 7}) == "version 7 is not in the store"
+    assert reason(releases=[release(S.REFUSED, base=None)]) == (
+        "version 2 was refused: came to refused"
+    )
+    assert model_status(snapshot(COLD), "cold").reason == "cold and not asked for"
