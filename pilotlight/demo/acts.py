@@ -20,6 +20,7 @@ from pilotlight.demo.clients import (
 from pilotlight.demo.cold import ColdStart
 from pilotlight.demo.proof import Proof
 from pilotlight.demo.shelf import CORRUPT, GOOD, SUBTLY_WRONG, Shelf
+from pilotlight.paths import ROOT
 from pilotlight.stack import Stack
 
 HOT = ("premium", "short_form")
@@ -27,6 +28,7 @@ LAZY = "long_form"
 RELEASED = "short_form"
 TIMEOUT_S = 120.0
 POLL_S = 0.01
+LONGEST_REASON = 200
 # A warmed first request must beat a first request on demand by at least this factor.
 WORTH_IT = 5.0
 
@@ -177,7 +179,7 @@ def bad_versions_refused(stage: Stage) -> list[Proof]:
         proofs.append(
             Proof(
                 f"the {kind} version {version} is refused on canary, serving untouched",
-                f"{reason[:160]} ({by_version.total()} requests meanwhile, {len(failed)} failed)",
+                f"{_brief(reason)} ({by_version.total()} requests meanwhile, {len(failed)} failed)",
                 state == "refused" and not failed and set(by_version) == {1},
             )
         )
@@ -230,6 +232,12 @@ def sidecar_killed(stage: Stage) -> list[Proof]:
             and serving == GOOD,
         )
     ]
+
+
+def _brief(reason: str) -> str:
+    """The part of a reason that fits a table."""
+    shown = reason.replace(f"{ROOT}/", "")
+    return shown if len(shown) <= LONGEST_REASON else f"{shown[:LONGEST_REASON]}..."
 
 
 def _timed(stage: Stage, path: str) -> float:

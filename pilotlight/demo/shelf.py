@@ -9,6 +9,7 @@ import hashlib
 import os
 import runpy
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -81,10 +82,10 @@ def _problems(console: Console) -> list[str]:
 class Shelf:
     """The demo's store: what has been published so far."""
 
-    def __init__(self, built: Store, root: Path) -> None:
+    def __init__(self, built: Store, root: Path, models: Iterable[str]) -> None:
         self._built = built
         self.store = Store(root)
-        for model in built.models():
+        for model in models:
             self.publish(model, 1)
 
     def publish(self, model: str, version: int) -> None:

@@ -31,7 +31,7 @@ def tell(console: Console) -> bool:
     say("model repository: building what changed")
     built = build_example(console)
     shutil.rmtree(HOME, ignore_errors=True)
-    shelf = Shelf(built, HOME / "store")
+    shelf = Shelf(built, HOME / "store", built.models())
     requests = {model: shelf.golden(model)[-1].inputs for model in (*acts.HOT, acts.LAZY)}
     say("a plain Triton, to see what a first user meets without us")
     cold = measure_cold(

@@ -1,8 +1,7 @@
 """The REST application. Health and metrics are open; everything under /v1 wants the token."""
 
 import secrets
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Response
@@ -40,9 +39,8 @@ def create_app(world: World, loop: Loop, token: str | None) -> FastAPI:
     @app.get("/readyz", tags=["health"], responses={503: {"model": Readiness}})
     async def readyz(response: Response) -> Readiness:
         """200 when every hot model is loaded, warmed and probed; what cold ones do is no matter."""
-        age_s = time.monotonic() - loop.seen_at_s
-        if loop.snapshot is None or age_s > STALE_AFTER_S:
-            missing = [loop.problem or f"the last look at the servers is {age_s:.0f} s old"]
+        if loop.snapshot is None or loop.snapshot_age_s > STALE_AFTER_S:
+            missing = [loop.problem or f"the last look is {loop.snapshot_age_s:.0f} s old"]
         else:
             missing = unready(loop.snapshot)
         response.status_code = 503 if missing else 200
@@ -60,10 +58,10 @@ def create_app(world: World, loop: Loop, token: str | None) -> FastAPI:
     return app
 
 
-def _bearer(token: str | None) -> Callable[..., None]:
+def _bearer(token: str | None) -> Callable[..., Awaitable[None]]:
     scheme = HTTPBearer(auto_error=False)
 
-    def check(
+    async def check(
         given: Annotated[HTTPAuthorizationCredentials | None, Depends(scheme)],
     ) -> None:
         if token is None:

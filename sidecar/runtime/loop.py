@@ -24,8 +24,8 @@ AFTER_CONFLICT_S = 0.02
 class Loop:
     """Observes, plans and executes until it is cancelled.
 
-    `snapshot` is what was seen last, at `seen_at_s` on the monotonic clock; None until the
-    first look has succeeded. `problem` is why the last cycle did not end well, else None.
+    `snapshot` is what was seen last; None until the first look has succeeded. `problem` is
+    why the last cycle did not end well, else None.
     """
 
     def __init__(
@@ -39,8 +39,12 @@ class Loop:
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.snapshot: Snapshot | None = None
-        self.seen_at_s = 0.0
+        self._seen_at_s = 0.0
         self.problem: str | None = "the first look at the servers has not ended yet"
+
+    @property
+    def snapshot_age_s(self) -> float:
+        return time.monotonic() - self._seen_at_s
 
     async def run(self) -> None:
         watcher = asyncio.create_task(self._wake_on_change())
@@ -48,8 +52,10 @@ class Loop:
             while True:
                 self._wake.clear()
                 delay_s = await self._guarded_cycle()
+                # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends us.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), delay_s)
+                    async with asyncio.timeout(delay_s):
+                        await self._wake.wait()
         finally:
             for task in (watcher, *self._tasks):
                 task.cancel()
@@ -79,8 +85,8 @@ class Loop:
         seen = await observe(self._world, self.snapshot)
         snapshot = seen.snapshot
         await self._tell_changes(self.snapshot, snapshot)
-        self.snapshot, self.seen_at_s = snapshot, time.monotonic()
-        self._world.telemetry.show(snapshot, self.seen_at_s - began_s)
+        self.snapshot, self._seen_at_s = snapshot, time.monotonic()
+        self._world.telemetry.show(snapshot, self._seen_at_s - began_s)
         if seen.problem is not None:
             # A plan without the record could undo what was recorded.
             raise seen.problem

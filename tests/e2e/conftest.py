@@ -66,7 +66,8 @@ class Running:
 
 @pytest.fixture
 def shelf(example_store: Path, tmp_path: Path) -> Shelf:
-    return Shelf(Store(example_store), tmp_path / "store")
+    """One hot model and one cold one; the fewer there are, the sooner a stack is ready."""
+    return Shelf(Store(example_store), tmp_path / "store", ("short_form", "session"))
 
 
 @pytest.fixture

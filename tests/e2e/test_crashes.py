@@ -72,7 +72,7 @@ def test_a_release_survives_the_death_of_the_serving_server(running: Running, st
 def test_a_killed_triton_comes_back_to_the_recorded_state(running: Running) -> None:
     running.admin.wait(running.admin.ask("/v1/models/session:load"), 60)
     before = _ready_versions(running)
-    assert before == {"premium": [1], "session": [1], "short_form": [1]}
+    assert before == {"session": [1], "short_form": [1]}
     running.stack.serving.kill()
     assert wait_until(lambda: not running.admin.readiness()["ready"], 20), "readiness tells"
     assert wait_until(lambda: _ready_versions(running) == before, 60)
@@ -105,7 +105,7 @@ def test_a_store_that_vanishes_takes_nothing_down(
         assert wait_until(lambda: running.admin.models() == [], 20), "the sidecar has looked"
         assert running.answering_version() == 1
         hidden.rename(running.shelf.store.root)
-        assert wait_until(lambda: len(running.admin.models()) == 5, 20)
+        assert wait_until(lambda: len(running.admin.models()) == 2, 20)
         failed = traffic.failed
     assert failed == []
     running.wait_until_ready()

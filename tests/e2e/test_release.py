@@ -181,7 +181,7 @@ def test_requests_that_cannot_be_are_problems_and_change_nothing(
     assert (status, code) == (422, "invalid_request")
     assert "unknown key 'strateggy'" in detail
     assert problem("/v1/models/short_form:unload")[:2] == (409, "model_is_hot")
-    assert problem("/v1/models/premium:rollback")[:2] == (409, "nothing_to_roll_back")
+    assert problem("/v1/models/session:rollback")[:2] == (409, "nothing_to_roll_back")
     assert running.admin.models() == before
 
     running.admin.wait(running.admin.ask("/v1/models/short_form:rollback"), 30)

@@ -27,13 +27,7 @@ def test_ready_means_that_every_hot_model_answers_and_cold_ones_are_not_loaded(
 
     models = {model["name"]: model for model in started.admin.models()}
     warmth = {name: (model["tier"], model["warmth"]) for name, model in models.items()}
-    assert warmth == {
-        "long_form": ("cold", "disk"),
-        "premium": ("hot", "warmed"),
-        "session": ("cold", "disk"),
-        "short_form": ("hot", "warmed"),
-        "thumbnail": ("cold", "disk"),
-    }
+    assert warmth == {"session": ("cold", "disk"), "short_form": ("hot", "warmed")}
     assert started.answering_version() == 1
 
 
@@ -80,7 +74,7 @@ def test_metrics_tell_warmth_and_readiness(running: Running) -> None:
     text = httpx2.get(f"{running.stack.url}/metrics").text
     assert "pilotlight_ready 1.0" in text
     assert 'pilotlight_model_state{model="short_form",warmth="warmed"} 1.0' in text
-    assert 'pilotlight_models{warmth="disk"} 3.0' in text
+    assert 'pilotlight_models{warmth="disk"} 1.0' in text
 
 
 def test_a_server_that_is_not_in_explicit_mode_is_named_and_left_alone(

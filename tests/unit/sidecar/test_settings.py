@@ -1,0 +1,193 @@
+"""Settings: read once; what is wrong is told with the file, the key and the remedy."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from contract.intent import Tier
+from sidecar.core.fleet import Server
+from sidecar.errors import InvalidSettings
+from sidecar.settings import load_settings, read_secret
+
+COMPLETE = {
+    "store": "model_repository",
+    "state": "run/state.db",
+    "servers": {
+        "serving": {"grpc": "127.0.0.1:8001", "stage": "run/serving", "admin_key_file": "run/key"},
+        "canary": {"grpc": "canary:8001", "stage": "/stages/canary"},
+    },
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sidecar.yaml"
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    return {**COMPLETE, **changes}
+
+
+def said(path: Path, content: object) -> str:
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings(path)
+    message = str(caught.value)
+    assert message.startswith(f"settings {path}")
+    return message.removeprefix(f"settings {path}: ")
+
+
+def test_paths_are_relative_to_the_file(path: Path) -> None:
+    path.write_text(yaml.safe_dump(changed(api={"token_file": "token"})))
+
+    settings = load_settings(path)
+
+    home = path.parent
+    serving, canary = settings.servers[Server.SERVING], settings.servers[Server.CANARY]
+    assert settings.store == home / "model_repository"
+    assert settings.state == home / "run/state.db"
+    assert (serving.stage, serving.admin_key_file) == (home / "run/serving", home / "run/key")
+    assert (canary.stage, canary.admin_key_file) == (Path("/stages/canary"), None)
+    assert settings.api.token_file == home / "token"
+
+
+def test_what_is_not_said_has_a_default(path: Path) -> None:
+    path.write_text(yaml.safe_dump(COMPLETE))
+
+    settings = load_settings(path)
+
+    assert (settings.api.host, settings.api.port, settings.api.token_file) == (
+        "127.0.0.1",
+        8080,
+        None,
+    )
+    assert settings.models == {}
+    assert (settings.soak_s, settings.parallel_loads) == (60.0, 4)
+
+
+def test_tiers_can_be_overridden(path: Path) -> None:
+    path.write_text(yaml.safe_dump(changed(models={"m": {"tier": "hot"}})))
+
+    assert load_settings(path).models["m"].tier is Tier.HOT
+
+
+@pytest.mark.parametrize("api", [None, {}, {"port": 1}])
+def test_a_port_from_the_command_line_wins(path: Path, api: dict[str, int] | None) -> None:
+    path.write_text(yaml.safe_dump(changed(api=api or {})))
+    assert load_settings(path, port=0).api.port == 0
+
+    path.write_text(yaml.safe_dump(COMPLETE) + "api:\n")
+    assert load_settings(path, port=9).api.port == 9
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (changed(servrs={}), "unknown key 'servrs'; did you mean 'servers'?"),
+        (
+            changed(servers={**COMPLETE["servers"], "serving": {"grcp": "a:1", "stage": "s"}}),  # type: ignore[dict-item]
+            "servers.serving: unknown key 'grcp'; did you mean 'grpc'?",
+        ),
+        (
+            changed(servers={"serving": COMPLETE["servers"]["serving"]}),  # type: ignore[index]
+            "servers lacks canary: a version is proven on `canary` before it meets `serving`, so "
+            "both are needed",
+        ),
+        (
+            changed(
+                servers={
+                    "serving": {"grpc": "a:1", "stage": "run/stage"},
+                    "canary": {"grpc": "a:2", "stage": "./run//stage"},
+                }
+            ),
+            "two servers share one stage; each Triton needs its own folder",
+        ),
+        (
+            changed(api={"host": "0.0.0.0"}),  # noqa: S104
+            "api.host 0.0.0.0 is reachable from other machines; set api.token_file, or bind to "
+            "127.0.0.1",
+        ),
+        (
+            changed(models={"m": {"tier": "tepid"}}),
+            "models.m.tier: Input should be 'hot' or 'cold'",
+        ),
+        (changed(soak_s=-1), "soak_s: Input should be greater than or equal to 0"),
+        (changed(parallel_loads=0), "parallel_loads: Input should be greater than or equal to 1"),
+    ],
+)
+def test_what_is_impossible_is_told(path: Path, content: object, message: str) -> None:
+    assert said(path, content) == message
+
+
+@pytest.mark.parametrize("address", ["8001", "http://a:1", "a b:1", "a:", "a:x"])
+def test_a_grpc_address_is_host_and_port(path: Path, address: str) -> None:
+    servers = {**COMPLETE["servers"], "canary": {"grpc": address, "stage": "c"}}  # type: ignore[dict-item]
+
+    assert said(path, changed(servers=servers)).startswith("servers.canary.grpc: String should")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "::1"])
+def test_a_loopback_address_needs_no_token(path: Path, host: str) -> None:
+    path.write_text(yaml.safe_dump(changed(api={"host": host})))
+
+    assert load_settings(path).api.is_loopback
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "sidecar.example"])  # noqa: S104
+def test_another_address_needs_one(path: Path, host: str) -> None:
+    assert "is reachable from other machines" in said(path, changed(api={"host": host}))
+
+    path.write_text(yaml.safe_dump(changed(api={"host": host, "token_file": "token"})))
+    assert not load_settings(path).api.is_loopback
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        changed(servers={**COMPLETE["servers"], "canary": {"grpc": "a:1", "stage": stage}})  # type: ignore[dict-item]
+        for stage in ("model_repository", "model_repository/canary", ".")
+    ],
+)
+def test_a_stage_lies_apart_from_the_store(path: Path, content: object) -> None:
+    """The sidecar deletes in a stage what no server is to hold."""
+    assert said(path, content).startswith("stage of canary and the store lie inside each other")
+
+
+def test_a_file_that_is_missing_or_no_yaml_is_named(path: Path) -> None:
+    with pytest.raises(InvalidSettings, match=r"sidecar\.yaml cannot be read"):
+        load_settings(path)
+    path.write_text("servers: [")
+    with pytest.raises(InvalidSettings, match=r"sidecar\.yaml cannot be read"):
+        load_settings(path)
+
+
+@pytest.mark.parametrize("content", [None, "text", [1]])
+def test_a_file_that_is_no_mapping_is_named(path: Path, content: object) -> None:
+    assert "must be a mapping with keys such as `store`" in said(path, content)
+
+
+@pytest.mark.parametrize("api", ["text", [1]])
+def test_a_section_that_is_none_is_told_also_with_a_port_from_the_command_line(
+    path: Path, api: object
+) -> None:
+    path.write_text(yaml.safe_dump(changed(api=api)))
+
+    with pytest.raises(InvalidSettings, match="api: Input should be a valid dictionary"):
+        load_settings(path, port=1)
+
+
+def test_a_secret_is_read_without_its_newline(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret\n")
+
+    assert read_secret(tmp_path / "token") == "secret"
+    assert read_secret(None) is None
+
+
+def test_a_secret_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="secret file cannot be read: .*token"):
+        read_secret(tmp_path / "token")
+    (tmp_path / "token").write_text("\n")
+    with pytest.raises(InvalidSettings, match="token is empty; write the secret into it"):
+        read_secret(tmp_path / "token")

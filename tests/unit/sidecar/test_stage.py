@@ -1,0 +1,210 @@
+"""The folder that Triton reads: what must change, changes; what must not, keeps its time."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from contract.layout import Store
+from sidecar.adapters.stage import StageFolder
+from sidecar.core.wanted import Placement
+from tests.builders import publish
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "store")
+    for number in (1, 2):
+        publish(store, "m", number)
+    publish(store, "m", 3, warmup_x=(9.0, 9.0))
+    return store
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "stage" / "serving"
+
+
+@pytest.fixture
+def stage(root: Path, store: Store) -> StageFolder:
+    return StageFolder(root, store)
+
+
+def wanted(*versions: int, config: str = "c") -> Placement:
+    return Placement(versions=versions, lead=max(versions), config=config)
+
+
+def contents(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+async def test_a_stage_that_is_not_there_is_made_and_empty(stage: StageFolder, root: Path) -> None:
+    assert await stage.read() == {}
+    assert root.is_dir()
+
+
+async def test_a_placement_is_links_warm_up_data_and_a_config(
+    stage: StageFolder, root: Path, store: Store
+) -> None:
+    await stage.write("m", wanted(1, 2))
+
+    assert contents(root) == {
+        "m",
+        "m/1",
+        "m/2",
+        "m/config.pbtxt",
+        "m/warmup",
+        "m/warmup/x.bin",
+    }
+    assert await stage.read() == {"m": "c"}
+    assert (root / "m" / "warmup" / "x.bin").read_bytes() == (
+        store.version("m", 2).warmup / "x.bin"
+    ).read_bytes()
+
+
+async def test_links_are_relative_and_lead_into_the_store(
+    stage: StageFolder, root: Path, store: Store, tmp_path: Path
+) -> None:
+    """Triton may see both folders under another path, as long as they lie the same."""
+    await stage.write("m", wanted(1))
+
+    link = root / "m" / "1"
+    assert os.readlink(link) == "../../../store/m/1"
+    assert link.resolve() == store.version("m", 1).path.resolve()
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("stage", "store"):
+        (tmp_path / name).rename(moved / name)
+    assert (moved / "stage" / "serving" / "m" / "1" / "model.onnx").is_file()
+
+
+async def test_a_version_that_is_not_placed_any_more_is_unlinked_and_stays_in_the_store(
+    stage: StageFolder, root: Path, store: Store
+) -> None:
+    await stage.write("m", wanted(1, 2))
+    await stage.write("m", wanted(2))
+
+    assert not (root / "m" / "1").is_symlink()
+    assert store.version("m", 1).manifest.is_file()
+
+
+async def test_a_link_that_leads_elsewhere_is_put_right(stage: StageFolder, root: Path) -> None:
+    await stage.write("m", wanted(1))
+    (root / "m" / "1").unlink()
+    (root / "m" / "1").symlink_to("../nowhere")
+
+    await stage.write("m", wanted(1))
+
+    assert (root / "m" / "1" / "model.onnx").is_file()
+
+
+async def test_the_config_is_newer_after_every_write(stage: StageFolder, root: Path) -> None:
+    """Otherwise Triton's next load would do nothing."""
+    times = []
+    for _ in range(100):
+        await stage.write("m", wanted(1))
+        found = (root / "m" / "config.pbtxt").stat()
+        times.append((found.st_mtime_ns, max(found.st_mtime_ns, found.st_ctime_ns)))
+
+    for (_, seen_ns), (mtime_ns, _) in zip(times, times[1:], strict=False):
+        assert mtime_ns > seen_ns
+    assert times[-1][0] <= time.time_ns()
+
+
+async def test_a_config_from_the_future_is_outbid(stage: StageFolder, root: Path) -> None:
+    """A clock that was set back must not keep changes from Triton."""
+    await stage.write("m", wanted(1))
+    config = root / "m" / "config.pbtxt"
+    future_ns = time.time_ns() + 10**12
+    os.utime(config, ns=(future_ns, future_ns))
+
+    await stage.write("m", wanted(1, 2))
+
+    assert config.stat().st_mtime_ns > future_ns
+
+
+async def test_what_is_right_is_not_touched(stage: StageFolder, root: Path) -> None:
+    """A newer time on warm-up data or on a link would reload the version that serves."""
+    await stage.write("m", wanted(1))
+    before = {name: times(root / "m" / name) for name in ("1", "warmup", "warmup/x.bin")}
+
+    await stage.write("m", wanted(1, 2))
+
+    assert {name: times(root / "m" / name) for name in before} == before
+
+
+def times(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_mtime_ns, found.st_ctime_ns
+
+
+async def test_warm_up_data_follows_the_leading_version(
+    stage: StageFolder, root: Path, store: Store
+) -> None:
+    await stage.write("m", wanted(1))
+    (root / "m" / "warmup" / "left over.bin").touch()
+
+    await stage.write("m", wanted(1, 3))
+
+    assert contents(root / "m" / "warmup") == {"x.bin"}
+    assert (root / "m" / "warmup" / "x.bin").read_bytes() == (
+        store.version("m", 3).warmup / "x.bin"
+    ).read_bytes()
+
+
+async def test_a_config_that_was_half_written_by_a_dead_process_is_never_seen(
+    stage: StageFolder, root: Path
+) -> None:
+    await stage.write("m", wanted(1))
+    (root / "m" / ".config.pbtxt.new").write_text("half a con")
+
+    assert await stage.read() == {"m": "c"}
+    await stage.write("m", wanted(1, config="d"))
+    assert await stage.read() == {"m": "d"}
+    assert ".config.pbtxt.new" not in contents(root / "m")
+
+
+async def test_a_folder_without_a_config_is_there_without_a_text(
+    stage: StageFolder, root: Path
+) -> None:
+    """What a removal that was cut off leaves behind."""
+    (root / "m").mkdir(parents=True)
+
+    assert await stage.read() == {"m": ""}
+
+
+async def test_clearing_removes_the_folder_and_nothing_of_the_store(
+    stage: StageFolder, root: Path, store: Store
+) -> None:
+    before = contents(store.root)
+    await stage.write("m", wanted(1, 2))
+
+    await stage.clear("m")
+
+    assert await stage.read() == {}
+    assert contents(store.root) == before
+
+
+async def test_clearing_what_is_gone_already_is_done(stage: StageFolder) -> None:
+    await stage.read()
+
+    await stage.clear("m")
+
+    assert await stage.read() == {}
+
+
+async def test_a_folder_that_no_sidecar_wrote_is_not_deleted(
+    stage: StageFolder, root: Path
+) -> None:
+    """Somebody's own Triton repository, given as `stage` by mistake."""
+    model = root / "m" / "1" / "model.onnx"
+    model.parent.mkdir(parents=True)
+    model.write_text("weeks of training")
+
+    with pytest.raises(OSError, match="was not written by a sidecar"):
+        await stage.clear("m")
+    with pytest.raises(OSError, match="was not written by a sidecar"):
+        await stage.write("m", wanted(1))
+
+    assert model.read_text() == "weeks of training"
