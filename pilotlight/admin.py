@@ -51,6 +51,14 @@ class Admin:
         """What `/readyz` says, ready or not."""
         return self._call("GET", "/readyz", allowed=(200, 503))
 
+    def is_reachable(self) -> bool:
+        """Whether a sidecar answers at all."""
+        try:
+            self.readiness()
+        except AdminError:
+            return False
+        return True
+
     def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """POST a request such as `/v1/models/m:load`; returns the operation."""
         return self._call("POST", path, body)

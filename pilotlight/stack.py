@@ -2,7 +2,6 @@
 
 import secrets
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,19 @@ from typing import Self
 
 import yaml
 
-from embedded.ports import free_ports
-from embedded.process import Process
+from embedded.ports import free_ports, taken_ports
+from embedded.process import Process, wait_until
 from embedded.provision import Installation
 from embedded.supervisor import Supervisor
 from embedded.triton import TritonServer
-from pilotlight.admin import Admin, AdminError
+from pilotlight.admin import Admin
 
 START_TIMEOUT_S = 60.0
-POLL_S = 0.02
+SHOWN_LINES = 5
+
+
+class SidecarDidNotStart(Exception):
+    """The sidecar's port is taken, or it does not answer; says what its log says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Stack:
         on_event: Callable[[str], None],
     ) -> None:
         self._home = home
+        self._api_port = ports.api
         self.url = f"http://127.0.0.1:{ports.api}"
         self.logs = home / "logs"
         home.mkdir(parents=True, exist_ok=True)
@@ -77,6 +81,17 @@ class Stack:
         self._supervisor = Supervisor([self.serving, self.canary, self.sidecar], on_event)
 
     def __enter__(self) -> Self:
+        """Start everything and wait until it answers; readiness comes later.
+
+        Raises:
+            ServerDidNotStart: a Triton did not come up.
+            SidecarDidNotStart: the sidecar did not.
+        """
+        if taken_ports((self._api_port,)):
+            raise SidecarDidNotStart(
+                f"port {self._api_port} of 127.0.0.1 is taken by another process; stop what "
+                "listens there, or use `pilotlight up --ports free`"
+            )
         self._supervisor.start()
         try:
             for server in (self.serving, self.canary):
@@ -96,17 +111,14 @@ class Stack:
         self._supervisor.stop()
 
     def _wait_for_sidecar(self) -> None:
-        deadline_s = time.monotonic() + START_TIMEOUT_S
         with Admin(self.url) as admin:
-            while True:
-                try:
-                    admin.readiness()
-                except AdminError:
-                    if time.monotonic() > deadline_s:
-                        raise
-                    time.sleep(POLL_S)
-                else:
-                    return
+            if not wait_until(admin.is_reachable, START_TIMEOUT_S):
+                log = self.logs / "sidecar.log"
+                lines = "\n  ".join(log.read_text().splitlines()[-SHOWN_LINES:])
+                raise SidecarDidNotStart(
+                    f"the sidecar does not answer at {self.url} after {START_TIMEOUT_S:g} s; "
+                    f"last lines of {log}:\n  {lines}"
+                )
 
     def _triton(
         self, installation: Installation, name: str, ports: tuple[int, int, int], key: str

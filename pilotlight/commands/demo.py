@@ -8,6 +8,16 @@ from pilotlight.commands.output import fail
 from pilotlight.demo.clients import RequestFailed
 from pilotlight.demo.shelf import BuildFailed
 from pilotlight.demo.story import tell
+from pilotlight.stack import SidecarDidNotStart
+
+EXPECTED = (
+    EmbeddedError,
+    SidecarDidNotStart,
+    AdminError,
+    BuildFailed,
+    RequestFailed,
+    TimeoutError,
+)
 
 
 def demo_command() -> None:
@@ -15,7 +25,7 @@ def demo_command() -> None:
     console = Console()
     try:
         held = tell(console)
-    except (EmbeddedError, AdminError, BuildFailed, RequestFailed, TimeoutError) as error:
+    except EXPECTED as error:
         fail(console, str(error))
     if not held:
         fail(console, "a claim did not hold; see the table")

@@ -15,7 +15,7 @@ from embedded.provision import provision
 from pilotlight.admin import Admin, AdminError
 from pilotlight.commands.output import fail
 from pilotlight.paths import EMBEDDED, MODEL_REPOSITORY, WORK
-from pilotlight.stack import Ports, Stack
+from pilotlight.stack import Ports, SidecarDidNotStart, Stack
 from sidecar.errors import SidecarError
 
 
@@ -75,7 +75,7 @@ def up_command(
             console.print(f"sidecar at {stack.url}; try `pilotlight status --url {stack.url}`")
             _announce_readiness(console, stack.url, stop)
             stop.wait()
-    except (EmbeddedError, AdminError) as error:
+    except (EmbeddedError, SidecarDidNotStart, AdminError) as error:
         fail(console, str(error))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from contract.compare import compare
 from contract.samples import Tensors
 from embedded.process import wait_until
-from pilotlight.admin import Admin, AdminError, OperationFailed
+from pilotlight.admin import Admin, OperationFailed
 from pilotlight.demo.clients import (
     Client,
     GrpcClient,
@@ -214,7 +214,7 @@ def sidecar_killed(stage: Stage) -> list[Proof]:
         _wait_for_state(stage, operation, "canary_warming")
         killed_s = time.monotonic()
         stage.stack.sidecar.kill()
-        _until_reachable(stage)
+        _until(stage.admin.is_reachable)
         back_s = time.monotonic() - killed_s
         stage.admin.wait(operation, TIMEOUT_S)
         release = stage.admin.release(operation["release"])
@@ -281,17 +281,6 @@ def _until_answered(stage: Stage, model: str) -> None:
             client.close()
 
     _until(answered)
-
-
-def _until_reachable(stage: Stage) -> None:
-    def reachable() -> bool:
-        try:
-            stage.admin.readiness()
-        except AdminError:
-            return False
-        return True
-
-    _until(reachable)
 
 
 def _until(condition: Callable[[], bool]) -> None:

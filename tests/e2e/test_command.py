@@ -7,12 +7,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from embedded.process import wait_until
+from embedded.provision import Installation
 from pilotlight.demo.shelf import Shelf
+from pilotlight.stack import Ports, SidecarDidNotStart, Stack
 from tests.e2e.conftest import Running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,6 +94,26 @@ def test_serve_names_a_port_that_is_taken(tmp_path: Path) -> None:
         done = pilotlight("serve", "--settings", str(_settings(tmp_path)), "--port", str(port))
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+
+
+@pytest.mark.triton
+def test_a_stack_names_the_port_of_its_sidecar_that_is_taken(
+    installation: Installation, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = replace(Ports.free(), api=port)
+        stack = Stack(
+            installation,
+            home=tmp_path / "home",
+            store=tmp_path / "store",
+            ports=ports,
+            soak_s=1,
+            on_event=lambda _: None,
+        )
+        with pytest.raises(SidecarDidNotStart, match=f"port {port} of 127.0.0.1 is taken"):
+            stack.__enter__()
+    assert not stack.serving.is_running
 
 
 @pytest.mark.triton

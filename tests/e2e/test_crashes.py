@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from embedded.process import wait_until
-from pilotlight.admin import AdminError
 from pilotlight.demo.shelf import GOOD
 from tests.e2e.conftest import Running
 
@@ -31,7 +30,7 @@ def test_a_release_survives_the_death_of_the_sidecar(running: Running, state: st
         operation = running.release(GOOD)
         running.wait_for_state(operation, state)
         running.stack.sidecar.kill()
-        assert wait_until(lambda: _reachable(running), 30)
+        assert wait_until(running.admin.is_reachable, 30)
         ended = running.admin.wait(operation, 60)
         failed = traffic.failed
     assert failed == []
@@ -87,7 +86,7 @@ def test_a_lost_state_file_does_not_touch_what_serves(running: Running, tmp_path
         for path in (tmp_path / "home").glob("state.sqlite*"):
             if path.suffix != ".lock":
                 path.unlink()
-        assert wait_until(lambda: _reachable(running), 30)
+        assert wait_until(running.admin.is_reachable, 30)
         running.wait_until_ready()
         failed, answered = traffic.failed, traffic.by_version
     assert failed == []
@@ -109,14 +108,6 @@ def test_a_store_that_vanishes_takes_nothing_down(
         failed = traffic.failed
     assert failed == []
     running.wait_until_ready()
-
-
-def _reachable(running: Running) -> bool:
-    try:
-        running.admin.readiness()
-    except AdminError:
-        return False
-    return True
 
 
 def _ready_versions(running: Running) -> dict[str, list[int]]:
