@@ -28,7 +28,6 @@ LAZY = "long_form"
 RELEASED = "short_form"
 TIMEOUT_S = 120.0
 POLL_S = 0.01
-LONGEST_REASON = 200
 # A warmed first request must beat a first request on demand by at least this factor.
 WORTH_IT = 5.0
 
@@ -235,9 +234,8 @@ def sidecar_killed(stage: Stage) -> list[Proof]:
 
 
 def _brief(reason: str) -> str:
-    """The part of a reason that fits a table."""
-    shown = reason.replace(f"{ROOT}/", "")
-    return shown if len(shown) <= LONGEST_REASON else f"{shown[:LONGEST_REASON]}..."
+    """The part of a reason that fits a table: its first line, with paths cut short."""
+    return reason.splitlines()[0].replace(f"{ROOT}/", "")
 
 
 def _timed(stage: Stage, path: str) -> float:
