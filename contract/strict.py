@@ -25,7 +25,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a message: the most similar known name, or all of them."""
     names = sorted(known)
     similar = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {similar[0]!r}?" if similar else f"known: {', '.join(names)}"
+    return f"did you mean {similar[0]!r}?" if similar else f"known: {', '.join(names) or 'none'}"
 
 
 def explain(error: ValidationError) -> str:

@@ -19,15 +19,20 @@ from pilotlight.paths import EXAMPLE, MODEL_REPOSITORY
 STYLES = {"built": "green", "unchanged": "dim", "failed": "red"}
 
 
+def default_jobs() -> int:
+    """An export takes one core and up to about 2.7 GB for a model with 2.4 GB of weights."""
+    return max(1, (os.cpu_count() or 2) // 2)
+
+
 def build_command(
     recipe: Annotated[Path, typer.Argument(help="What to build.")] = EXAMPLE / "models.yaml",
     store: Annotated[Path, typer.Option(help="Where to publish.")] = MODEL_REPOSITORY,
-    jobs: Annotated[int, typer.Option(help="Models exported at once.", min=1)] = 0,
+    jobs: Annotated[int, typer.Option(help="Models exported at once.", min=1)] = default_jobs(),
 ) -> None:
     """Export, verify, measure and publish the models that changed."""
     console = Console()
     try:
-        report = build_shown(recipe, store, jobs=jobs or default_jobs(), console=console)
+        report = build_shown(recipe, store, jobs=jobs, console=console)
     except GeneratorError as error:
         fail(console, str(error))
     for failure in report.failed:
@@ -48,11 +53,6 @@ def build_command(
 
 def _named(entry: BuildEvent | Failed) -> str:
     return entry.model if entry.version is None else f"{entry.model} {entry.version}"
-
-
-def default_jobs() -> int:
-    """An export takes one core and up to about 2.7 GB for a model with 2.4 GB of weights."""
-    return max(1, (os.cpu_count() or 2) // 2)
 
 
 def build_shown(recipe: Path, store: Path, *, jobs: int, console: Console) -> BuildReport:

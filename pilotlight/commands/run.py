@@ -51,7 +51,7 @@ def up_command(
     home: Annotated[Path, typer.Option(help="Where stages, state and logs go.")] = WORK / "up",
 ) -> None:
     """Run two embedded Tritons and the sidecar until ctrl-C."""
-    console = Console()
+    console = Console(soft_wrap=True)
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:

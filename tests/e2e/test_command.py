@@ -73,6 +73,39 @@ def test_up_serves_until_ctrl_c_and_stops_everything(shelf: Shelf, tmp_path: Pat
     assert [line for line in listed.stdout.splitlines() if str(home) in line] == []
 
 
+@pytest.mark.build
+@pytest.mark.timeout(120)
+def test_build_publishes_and_skips_what_did_not_change(tmp_path: Path) -> None:
+    recipe, store = tmp_path / "models.yaml", tmp_path / "store"
+    (tmp_path / "double.py").write_text(
+        "import torch\n\n\nclass Double(torch.nn.Module):\n"
+        "    def forward(self, x):\n        return 2 * x\n\n\n"
+        "def create():\n    return Double().eval()\n"
+    )
+    recipe.write_text(
+        'triton: "24.10"\ntarget: cpu\nmodels:\n'
+        '  - {name: double, source: "double:create", outputs: [y], max_batch_size: 4,\n'
+        "     inputs: [{name: x, dtype: FP32, shape: [3]}]}\n"
+    )
+    first = pilotlight("build", str(recipe), "--store", str(store))
+    assert first.returncode == 0, first.stdout
+    assert "1 built, 0 unchanged, 0 failed" in first.stdout
+    assert (store / "double" / "1" / "manifest.json").is_file()
+    second = pilotlight("build", str(recipe), "--store", str(store))
+    assert second.returncode == 0
+    assert "0 built, 1 unchanged, 0 failed" in second.stdout
+
+    recipe.write_text(recipe.read_text().replace("double:create", "double:craete"))
+    failed = pilotlight("build", str(recipe), "--store", str(store))
+    assert failed.returncode == 1
+    assert "did you mean 'create'?" in failed.stdout
+    assert "0 built, 0 unchanged, 1 failed" in failed.stdout
+    assert sorted(path.name for path in (store / "double").iterdir() if path.is_dir()) == [
+        "1",
+        "warmup",
+    ]
+
+
 def test_a_command_without_a_sidecar_says_how_to_start_one() -> None:
     done = pilotlight("status", "--url", "http://127.0.0.1:9")
     assert done.returncode == 1
