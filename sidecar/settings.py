@@ -108,7 +108,16 @@ def load_settings(path: Path, *, port: int | None = None) -> Settings:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
         raise InvalidSettings(f"settings {path}: {explain(error)}") from error
-    return _anchored(settings, path.absolute().parent)
+    anchored = _anchored(settings, path.absolute().parent)
+    store = anchored.store.resolve()
+    for server, section in anchored.servers.items():
+        stage = section.stage.resolve()
+        if stage.is_relative_to(store) or store.is_relative_to(stage):
+            raise InvalidSettings(
+                f"settings {path}: stage of {server} and the store lie inside each other; the "
+                "sidecar deletes in a stage what no server is to hold: take a folder of its own"
+            )
+    return anchored
 
 
 def read_secret(path: Path | None) -> str | None:

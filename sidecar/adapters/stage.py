@@ -15,6 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from contract.layout import CONFIG, WARMUP, Store
@@ -35,7 +36,7 @@ class StageFolder:
         await asyncio.to_thread(self._write, model, placement)
 
     async def clear(self, model: str) -> None:
-        await asyncio.to_thread(shutil.rmtree, self._root / model, ignore_errors=False)
+        await asyncio.to_thread(self._clear, model)
 
     def _read(self) -> Mapping[str, str]:
         self._root.mkdir(parents=True, exist_ok=True)
@@ -45,8 +46,14 @@ class StageFolder:
             if folder.is_dir()
         }
 
+    def _clear(self, model: str) -> None:
+        _refuse_foreign(self._root / model)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._root / model)
+
     def _write(self, model: str, placement: Placement) -> None:
         folder = self._root / model
+        _refuse_foreign(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self._link_versions(folder, model, placement.versions)
         lead = self._store.version(model, placement.lead)
@@ -65,6 +72,13 @@ class StageFolder:
                 continue
             link.unlink(missing_ok=True)
             link.symlink_to(relative)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Somebody's own repository, given as `stage` by mistake, is not ours to delete."""
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if entry.is_dir() and not entry.is_symlink() and entry.name != WARMUP:
+            raise OSError(f"{entry} was not written by a sidecar; give `stage` an empty folder")
 
 
 def _mirror_files(source: Path, target: Path) -> None:

@@ -118,7 +118,8 @@ def _promoting(release: Release, snapshot: Snapshot, policy: Policy, _now_s: flo
 
 def _soaking(release: Release, snapshot: Snapshot, _policy: Policy, now_s: float) -> Move:
     found = _progress(release, snapshot, Server.SERVING)
-    if found is not None and found.failure is not None:
+    if found is not None and not found.held:
+        # A soak that nobody could watch to its end has proven nothing.
         return _back(found)
     if release.soak_until_s is not None and now_s >= release.soak_until_s:
         return S.FINISHING, "soak is over"

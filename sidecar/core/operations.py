@@ -27,7 +27,7 @@ def _load(operation: Operation, snapshot: Snapshot) -> str | None:
     wanted = placement(snapshot, Server.SERVING, model)
     if wanted is None:
         release = snapshot.releases.get(model)
-        if release and not release.is_active and release.steps[0].at_s >= operation.created_at_s:
+        if release and not release.is_active and release.steps[-1].at_s >= operation.created_at_s:
             return f"version {release.version}: {release.reason}"
         return None
     found = progress(snapshot, Server.SERVING, model, wanted)

@@ -60,6 +60,8 @@ class Telemetry:
     def show(self, snapshot: Snapshot, cycle_s: float) -> None:
         """Bring the gauges up to date."""
         counts = dict.fromkeys(Warmth, 0)
+        # A model that left the store leaves here, too.
+        self._state.clear()
         for model in snapshot.models:
             status = model_status(snapshot, model)
             counts[status.warmth] += 1

@@ -257,6 +257,16 @@ def test_a_soak_ends_with_its_time_and_not_before() -> None:
     )
 
 
+def test_a_soak_that_is_over_while_serving_is_away_goes_on_until_both_are_back() -> None:
+    found = release(S.SOAKING, soak_until_s=NOW_S)
+
+    assert advanced(found, seen(found, serving=server())) is found
+    assert advanced(found, seen(found, serving=holding(M, 2))) is found
+    assert advanced(found, seen(found, serving=holding(M, 1, 2))) == after(
+        found, S.FINISHING, "soak is over"
+    )
+
+
 def test_a_release_is_done_when_the_new_version_serves_alone() -> None:
     found = release(S.FINISHING)
 
@@ -335,7 +345,7 @@ def test_a_release_at_rest_stays(state: ReleaseState) -> None:
 @pytest.mark.parametrize("state", S)
 def test_nothing_seen_promotes_nothing(state: ReleaseState) -> None:
     """Law: missing evidence never promotes. A lost server and an empty one are no evidence."""
-    found = release(state, soak_until_s=NOW_S + 999 if state is S.SOAKING else None)
+    found = release(state, soak_until_s=NOW_S if state is S.SOAKING else None)
     lost = server(problem="no answer")
 
     moved_to = advanced(found, seen(found, serving=lost, canary=lost))

@@ -6,6 +6,7 @@ from tests.builders import READY, UNAVAILABLE
 
 SERVING, CANARY = Server.SERVING, Server.CANARY
 PAIR = (SERVING, "m")
+NOTHING: frozenset[tuple[Server, str]] = frozenset()
 
 
 def proven(*versions: int, config: str = "c") -> Verification:
@@ -25,12 +26,21 @@ def test_a_version_that_was_away_must_be_verified_again() -> None:
     board = Board()
     board.verify(PAIR, proven(1, 2))
 
-    board.saw_index(SERVING, {"m": {1: READY, 2: VersionState.UNLOADING}})
+    board.saw_index(SERVING, {"m": {1: READY, 2: VersionState.UNLOADING}}, NOTHING)
     assert board.verified(SERVING) == {"m": proven(1)}
-    board.saw_index(SERVING, {"m": {1: READY, 2: READY}})
+    board.saw_index(SERVING, {"m": {1: READY, 2: READY}}, NOTHING)
     assert board.verified(SERVING) == {"m": proven(1)}
-    board.saw_index(SERVING, {"m": {1: UNAVAILABLE, 2: READY}})
+    board.saw_index(SERVING, {"m": {1: UNAVAILABLE, 2: READY}}, NOTHING)
     assert board.verified(SERVING) == {}
+
+
+def test_an_index_from_before_a_load_ended_says_nothing_against_what_it_loaded() -> None:
+    board = Board()
+    board.verify(PAIR, proven(1))
+
+    board.saw_index(SERVING, {"m": {1: VersionState.LOADING}}, frozenset({PAIR}))
+
+    assert board.verified(SERVING) == {"m": proven(1)}
 
 
 def test_nothing_outlives_the_loss_of_its_server() -> None:

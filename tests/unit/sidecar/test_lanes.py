@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
 from sidecar.runtime.lanes import REST_AFTER_LOAD_S, Lane
 from tests.fakes.virtual_time import START_S, run_virtually
 
@@ -89,11 +91,9 @@ def test_a_load_that_fails_counts_as_one_that_ended() -> None:
     """The server may have made the model and thrown it away again."""
 
     async def fail(lane: Lane, _log: Log) -> None:
-        try:
+        with pytest.raises(ConnectionError):
             async with lane.loading(drops=False):
                 raise ConnectionError
-        except ConnectionError:
-            pass
 
     log = play(fail, unload("b", begins_s=0.01, takes_s=0))
 

@@ -1,166 +1,111 @@
-"""The generator's output as the sidecar sees it: what is damaged is told, the rest is served."""
+"""The store as the sidecar reads it: one bad version does not hide the others."""
 
-import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from contract.errors import InvalidArtifact
 from contract.intent import Tier
 from contract.layout import Store
 from sidecar.adapters.model_store import StoreFolder
-from tests.builders import golden_samples, publish, publish_many
+from tests.builders import publish
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return publish_many(tmp_path / "store", {"a": [1, 2], "b": [1]}, tier="hot")
+    store = Store(tmp_path / "store")
+    publish(store, "m", 1, tier="hot")
+    publish(store, "m", 2, tier="hot")
+    publish(store, "n", 1)
+    return store
 
 
-@pytest.fixture
-def folder(store: Store) -> StoreFolder:
-    return StoreFolder(store, {})
-
-
-async def test_every_complete_version_is_found(folder: StoreFolder, store: Store) -> None:
-    models, problems = await folder.scan()
-
+async def test_every_version_is_found_with_its_tier(store: Store) -> None:
+    models, problems = await StoreFolder(store, {}).scan()
+    found = {name: (model.tier, sorted(model.versions)) for name, model in models.items()}
+    assert found == {"m": (Tier.HOT, [1, 2]), "n": (Tier.COLD, [1])}
     assert problems == ()
-    assert {name: sorted(stored.versions) for name, stored in models.items()} == {
-        "a": [1, 2],
-        "b": [1],
-    }
-    assert models["a"].tier is Tier.HOT
-    assert models["a"].newest == 2
-    assert models["a"].versions[2].config == store.version("a", 2).config.read_text()
-    assert models["a"].versions[2].manifest.version == 2
 
 
 async def test_settings_override_the_tier(store: Store) -> None:
-    models, _ = await StoreFolder(store, {"a": Tier.COLD}).scan()
-
-    assert {name: stored.tier for name, stored in models.items()} == {
-        "a": Tier.COLD,
-        "b": Tier.HOT,
+    models, _ = await StoreFolder(store, {"m": Tier.COLD, "n": Tier.HOT}).scan()
+    assert {name: model.tier for name, model in models.items()} == {
+        "m": Tier.COLD,
+        "n": Tier.HOT,
     }
 
 
-async def test_a_tier_that_changes_is_seen_at_the_next_look(
-    folder: StoreFolder, store: Store
-) -> None:
-    await folder.scan()
-    store.intent("a").write_text('{"tier": "cold"}')
-
-    models, _ = await folder.scan()
-
-    assert models["a"].tier is Tier.COLD
+async def test_a_damaged_manifest_is_named_and_the_other_versions_stay(store: Store) -> None:
+    store.version("m", 2).manifest.write_text("{")
+    models, problems = await StoreFolder(store, {}).scan()
+    assert sorted(models["m"].versions) == [1]
+    assert len(problems) == 1
+    assert problems[0].startswith("m version 2: manifest ")
 
 
-async def test_a_version_that_is_published_is_seen_at_the_next_look(
-    folder: StoreFolder, store: Store
-) -> None:
-    await folder.scan()
-    publish(store, "b", 2)
-
-    models, _ = await folder.scan()
-
-    assert sorted(models["b"].versions) == [1, 2]
+async def test_a_config_that_triton_would_not_read_is_named(store: Store) -> None:
+    store.version("n", 1).config.write_text("name: 3 3")
+    models, problems = await StoreFolder(store, {}).scan()
+    assert sorted(models) == ["m"]
+    assert "is no config that Triton would read" in problems[0]
 
 
-async def test_a_damaged_manifest_is_told_and_the_others_are_served(
-    folder: StoreFolder, store: Store
-) -> None:
-    store.version("a", 2).manifest.write_text("{")
-
-    models, problems = await folder.scan()
-
-    assert sorted(models["a"].versions) == [1]
-    assert sorted(models) == ["a", "b"]
-    (problem,) = problems
-    assert problem.startswith("a version 2: manifest ")
-    assert "build the version again" in problem
+async def test_a_renamed_version_folder_is_refused(store: Store) -> None:
+    store.version("m", 2).path.rename(store.version("m", 7).path)
+    models, problems = await StoreFolder(store, {}).scan()
+    assert sorted(models["m"].versions) == [1]
+    assert "is of m version 2; a version folder cannot be renamed" in problems[0]
 
 
-async def test_a_model_without_a_readable_version_is_left_out(
-    folder: StoreFolder, store: Store
-) -> None:
-    store.version("b", 1).config.write_text("no { config")
-
-    models, problems = await folder.scan()
-
-    assert sorted(models) == ["a"]
-    (problem,) = problems
-    assert problem.startswith("b version 1: ")
-    assert "is no config that Triton would read" in problem
+async def test_a_damaged_intent_is_named_and_the_model_counts_as_cold(store: Store) -> None:
+    store.intent("m").write_text('{"tier": "lukewarm"}')
+    models, problems = await StoreFolder(store, {}).scan()
+    assert models["m"].tier is Tier.COLD
+    assert str(store.intent("m")) in problems[0]
 
 
-async def test_a_version_that_is_damaged_after_it_was_read_is_told(
-    folder: StoreFolder, store: Store
-) -> None:
-    await folder.scan()
-    manifest = store.version("a", 1).manifest
-    manifest.write_text("{")
-    os.utime(manifest, ns=(1, 1))
-
-    models, (problem,) = await folder.scan()
-
-    assert sorted(models["a"].versions) == [2]
-    assert problem.startswith("a version 1: ")
+@pytest.mark.parametrize("name", [".tmp-3-99", "3.tmp", "007", "-5", "x"])
+async def test_folders_that_are_no_versions_are_left_out(store: Store, name: str) -> None:
+    store.version("m", 2).path.rename(store.model("m") / name)
+    models, problems = await StoreFolder(store, {}).scan()
+    assert (sorted(models["m"].versions), problems) == ([1], ())
 
 
-async def test_a_renamed_version_folder_is_told(folder: StoreFolder, store: Store) -> None:
-    store.version("a", 2).path.rename(store.version("a", 3).path)
-
-    models, (problem,) = await folder.scan()
-
-    assert sorted(models["a"].versions) == [1]
-    assert "is of a version 2; a version folder cannot be renamed" in problem
+async def test_a_version_without_a_manifest_is_not_there_yet(store: Store) -> None:
+    store.version("m", 2).manifest.unlink()
+    models, _ = await StoreFolder(store, {}).scan()
+    assert sorted(models["m"].versions) == [1]
 
 
-async def test_a_renamed_model_is_told(folder: StoreFolder, store: Store) -> None:
-    store.model("b").rename(store.model("c"))
-
-    models, (problem,) = await folder.scan()
-
-    assert sorted(models) == ["a"]
-    assert "is of b version 1" in problem
-
-
-async def test_an_unreadable_intent_leaves_the_model_cold_and_is_told(
-    folder: StoreFolder, store: Store
-) -> None:
-    store.intent("a").write_text('{"tier": "tepid"}')
-
-    models, (problem,) = await folder.scan()
-
-    assert models["a"].tier is Tier.COLD
-    assert "pilotlight.json cannot be read" in problem
-
-
-@pytest.mark.parametrize(("exists", "word"), [(True, "empty"), (False, "missing")], ids=str)
-async def test_a_store_without_models_says_what_to_do(
-    tmp_path: Path, *, exists: bool, word: str
-) -> None:
-    root = tmp_path / "nothing"
-    if exists:
-        root.mkdir()
-
-    assert await StoreFolder(Store(root), {}).scan() == (
+async def test_a_missing_and_an_empty_store_say_so(tmp_path: Path) -> None:
+    root = tmp_path / "nowhere"
+    assert (await StoreFolder(Store(root), {}).scan()) == (
         {},
-        (f"model repository {root} is {word}; run `make repo`",),
+        (f"model repository {root} is missing; run `make repo`",),
     )
+    root.mkdir()
+    _, problems = await StoreFolder(Store(root), {}).scan()
+    assert problems == (f"model repository {root} is empty; run `make repo`",)
 
 
-async def test_evidence_is_read_from_the_version(folder: StoreFolder, store: Store) -> None:
-    (first, second) = await folder.golden("a", 1)
-    (request,) = await folder.warmup_requests("a", 1)
+async def test_damage_compares_every_file_with_the_manifest(store: Store) -> None:
+    reader = StoreFolder(store, {})
+    assert await reader.damage("m", 1) == []
+    path = store.version("m", 1).golden
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    (damage,) = await reader.damage("m", 1)
+    assert damage == "golden.npz has another SHA-256 than the manifest says"
 
-    assert np.array_equal(first.inputs["x"], golden_samples()[0].inputs["x"])
-    assert np.array_equal(second.outputs["y"], golden_samples()[1].outputs["y"])
-    assert request["x"].tolist() == [[1, 2], [1, 2]]
-    assert await folder.damage("a", 1) == []
-    store.version("a", 1).golden.unlink()
-    assert await folder.damage("a", 1) == ["golden.npz is missing"]
-    with pytest.raises(InvalidArtifact, match=r"golden\.npz cannot be read"):
-        await folder.golden("a", 1)
+
+async def test_warm_up_samples_become_requests_with_a_batch_dimension(store: Store) -> None:
+    requests = await StoreFolder(store, {}).warmup_requests("m", 1)
+    assert requests
+    assert all(list(request) == ["x"] and request["x"].ndim == 2 for request in requests)
+
+
+async def test_missing_golden_samples_are_an_error_with_a_remedy(store: Store) -> None:
+    store.version("m", 1).golden.unlink()
+    with pytest.raises(InvalidArtifact, match="build the version again"):
+        await StoreFolder(store, {}).golden("m", 1)

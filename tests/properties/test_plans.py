@@ -1,0 +1,237 @@
+"""Whatever happens, and wherever a plan is cut off: the laws hold, and the world comes to rest.
+
+The laws themselves are checked by `tests.simulation` at each step.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sidecar.core.fleet import OperationKind, Server
+from sidecar.core.policy import Policy
+from tests.builders import MIB, model
+from tests.simulation import Fate, Refusal, World
+
+NAMES = ("a", "b", "c")
+VERSIONS = (1, 2, 3)
+Happening = Callable[[World], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    kind: OperationKind
+    model: str
+    version: int = 0
+
+    def __call__(self, world: World) -> None:
+        with suppress(Refusal):
+            world.ask(self.kind, self.model, self.version)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One cycle, cut off after so many notes or actions."""
+
+    at_most: int
+
+    def __call__(self, world: World) -> None:
+        world.cycle(at_most=self.at_most)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Actions end in any order."""
+
+    which: int
+
+    def __call__(self, world: World) -> None:
+        if world.in_flight:
+            world.finish(world.in_flight[self.which % len(world.in_flight)])
+
+
+@dataclass(frozen=True)
+class Killed:
+    server: Server
+
+    def __call__(self, world: World) -> None:
+        world.kill(self.server)
+
+
+@dataclass(frozen=True)
+class Restarted:
+    server: Server
+
+    def __call__(self, world: World) -> None:
+        world.restart(self.server)
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """The sidecar dies and another one takes over."""
+
+    def __call__(self, world: World) -> None:
+        world.replace_sidecar()
+
+
+@dataclass(frozen=True)
+class Unmounted:
+    def __call__(self, world: World) -> None:
+        world.unmount()
+
+
+@dataclass(frozen=True)
+class Mounted:
+    def __call__(self, world: World) -> None:
+        world.mount()
+
+
+@dataclass(frozen=True)
+class Waited:
+    seconds: float
+
+    def __call__(self, world: World) -> None:
+        world.now_s += self.seconds
+
+
+@dataclass(frozen=True)
+class Rested:
+    """Nothing happens for long, so that stories get far."""
+
+    def __call__(self, world: World) -> None:
+        world.come_to_rest()
+
+
+@dataclass(frozen=True)
+class Worked:
+    """A few undisturbed cycles."""
+
+    cycles: int
+
+    def __call__(self, world: World) -> None:
+        for _ in range(self.cycles):
+            world.cycle()
+            for work in list(world.in_flight):
+                world.finish(work)
+
+
+# Mostly releases of one model, so that one thing follows another.
+KINDS = [OperationKind.RELEASE, OperationKind.ROLLBACK] * 2 + list(OperationKind)
+asked = st.builds(
+    Asked, st.sampled_from(KINDS), st.sampled_from("aaaabc"), st.sampled_from(VERSIONS)
+)
+interruptions = st.one_of(
+    st.builds(Planned, st.integers(0, 3)),
+    st.builds(Finished, st.integers(0, 5)),
+    st.builds(Worked, st.integers(1, 12)),
+    st.builds(Waited, st.sampled_from([0.4, 30.0, 100.0])),
+    st.builds(Replaced),
+    st.builds(Killed, st.sampled_from(Server)),
+    st.builds(Restarted, st.sampled_from(Server)),
+    st.builds(Unmounted),
+    st.builds(Mounted),
+)
+chapters = st.tuples(
+    asked, st.builds(Worked, st.integers(0, 12)), st.lists(interruptions, max_size=4)
+)
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> list[Happening]:
+    """Requests, each with a few interruptions, and time to come to rest after some."""
+    happenings: list[Happening] = [Rested()] if draw(st.booleans()) else []
+    for request, work, disturbances in draw(st.lists(chapters, min_size=2, max_size=6)):
+        happenings += [request, work, *disturbances]
+        if draw(st.booleans()):
+            happenings.append(Rested())
+    return happenings
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Up to three models of three versions each, some of which have served before."""
+    names = NAMES[: draw(st.integers(1, len(NAMES)))]
+    world = World(
+        models={
+            name: model(
+                name,
+                versions=VERSIONS,
+                tier=draw(st.sampled_from(["hot", "cold"])),
+                disk_bytes=draw(st.integers(1, 3)) * MIB,
+            )
+            for name in names
+        },
+        fates={
+            (name, version): draw(st.just(Fate.GOOD) | st.sampled_from(Fate))
+            for name in names
+            for version in VERSIONS
+        },
+        policy=Policy(
+            soak_s=draw(st.sampled_from([0.0, 60.0])), parallel_loads=draw(st.integers(1, 2))
+        ),
+    )
+    for name in names:
+        if draw(st.booleans()):
+            world.served_before(name, 1)
+    return world
+
+
+@settings(max_examples=300, deadline=None)
+@given(world=worlds(), story=stories())
+def test_every_story_keeps_the_laws_and_comes_to_rest(world: World, story: list[Happening]) -> None:
+    for happens in story:
+        happens(world)
+
+    world.come_to_rest()
+    world.check_rest()
+
+
+def fleet(**fates: Fate) -> World:
+    """Hot model `a`: version 1 served before, version 2 has the fate given."""
+    world = World(
+        models={"a": model("a", versions=[1, 2], tier="hot")},
+        fates={("a", 2): fates.get("second", Fate.GOOD)},
+        policy=Policy(soak_s=60.0, parallel_loads=4),
+    )
+    world.served_before("a", 1)
+    return world
+
+
+@pytest.mark.parametrize("fate", Fate)
+def test_a_version_gets_the_traffic_if_and_only_if_it_is_good(fate: Fate) -> None:
+    world = fleet(second=fate)
+    world.come_to_rest()
+    world.ask(OperationKind.RELEASE, "a", 2)
+
+    world.come_to_rest()
+    world.check_rest()
+
+    (ended,) = world.ended
+    assert world.serving == {"a": 2 if fate is Fate.GOOD else 1}
+    assert (ended.error is None) == (fate is Fate.GOOD)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cuts=st.lists(st.integers(0, 2), max_size=40), replaced=st.sets(st.integers(0, 40)))
+@example(cuts=[0] * 40, replaced={0})
+def test_a_release_that_is_cut_off_anywhere_is_finished(
+    cuts: list[int], replaced: set[int]
+) -> None:
+    """After each prefix of each plan, with the same sidecar or with a new one."""
+    world = fleet()
+    world.come_to_rest()
+    world.ask(OperationKind.RELEASE, "a", 2)
+
+    for at, cut in enumerate(cuts):
+        world.cycle(at_most=cut)
+        if world.in_flight and cut:
+            world.finish(world.in_flight[0])
+        if at in replaced:
+            world.replace_sidecar()
+    world.come_to_rest()
+    world.check_rest()
+
+    assert world.serving == {"a": 2}

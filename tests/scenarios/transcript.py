@@ -1,0 +1,180 @@
+"""Transcripts: commands, `----`, what comes of them; blocks share one world.
+
+store short_form 1 2 hot 92MiB   versions in the store, tier, size on disk
+fate short_form 2 wrong          see `tests.simulation.Fate`
+recorded short_form 1            version 1 served before
+ask release short_form 2         also: load, unload, rollback
+kill serving                     also: restart
+new sidecar                      the old one died
+unmount / mount                  the store
+limit 1                          loads in flight per server
+plan                             shows the next plan
+run [until soaking]              works until nothing is left, or a release is there
+wait 60s
+status short_form                what people are told
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import assert_never
+
+from sidecar.core.actions import Check, Ensure, Note, Remove, SaveRelease, SaveServing, Settle, Work
+from sidecar.core.fleet import OperationKind, Server
+from sidecar.core.policy import Policy
+from sidecar.core.release import ReleaseState
+from sidecar.core.status import model_status, unready
+from tests.builders import MIB, NOW_S, model
+from tests.simulation import Fate, Refusal, World
+
+RULE = "----"
+MOST_CYCLES = 100
+
+
+def replay(text: str) -> str:
+    """The transcript as it should be: its commands, and what came of them this time."""
+    world = World(models={}, fates={}, policy=Policy(soak_s=60.0, parallel_loads=4))
+    blocks = []
+    for block in text.strip().split("\n\n"):
+        commands = block.split(f"\n{RULE}", 1)[0]
+        said = [
+            line
+            for command in commands.splitlines()
+            if not command.startswith("#")
+            for line in _obey(world, *command.split())
+        ]
+        blocks.append("\n".join([commands, RULE, *(said or ["nothing"])]) if said else commands)
+    return "\n\n".join(blocks) + "\n"
+
+
+def _obey(world: World, verb: str, *words: str) -> Iterator[str]:
+    if verb not in _COMMANDS:
+        raise ValueError(f"no command: {' '.join((verb, *words))}; see {__name__}")
+    yield from _COMMANDS[verb](world, *words) or ()
+
+
+def _store(world: World, name: str, *words: str) -> None:
+    versions = [int(word) for word in words if word.isdigit()]
+    tier = "hot" if "hot" in words else "cold"
+    sizes = [int(word.removesuffix("MiB")) for word in words if word.endswith("MiB")]
+    world.models[name] = model(
+        name, versions=versions, tier=tier, disk_bytes=(sizes or [1])[0] * MIB
+    )
+    for version in versions:
+        world.fates.setdefault((name, version), Fate.GOOD)
+
+
+def _fate(world: World, name: str, version: str, fate: str) -> None:
+    world.fates[name, int(version)] = Fate(fate)
+
+
+def _recorded(world: World, name: str, version: str) -> None:
+    world.served_before(name, int(version))
+
+
+def _limit(world: World, loads: str) -> None:
+    world.policy = replace(world.policy, parallel_loads=int(loads))
+
+
+def _wait(world: World, seconds: str) -> None:
+    world.now_s += float(seconds.removesuffix("s"))
+
+
+def _ask(world: World, kind: str, name: str, *version: str) -> Iterator[str]:
+    try:
+        world.ask(OperationKind(kind), name, *map(int, version))
+    except Refusal:
+        yield f"refused: {kind} {name}"
+
+
+def _plan(world: World) -> Iterator[str]:
+    planned = world.plan()
+    yield from (_describe_note(note) for note in planned.notes)
+    yield from (_describe_work(work) for work in planned.work)
+    if planned.wake_at_s is not None and not planned.notes:
+        yield f"wait until +{planned.wake_at_s - NOW_S:.0f}s"
+    if not (planned.notes or planned.work or planned.wake_at_s):
+        yield "nothing to do"
+
+
+def _run(world: World, *until: str) -> Iterator[str]:
+    """`until` is either empty or `until` and a state."""
+    states = {ReleaseState(state) for state in until[1:]}
+    for _ in range(MOST_CYCLES):
+        planned = world.cycle()
+        yield from (_describe_note(note) for note in planned.notes)
+        if any(release.state in states for release in world.releases.values()):
+            return
+        for work in list(world.in_flight):
+            yield from _carry_out(world, work)
+        if not planned.notes and not planned.work:
+            if planned.wake_at_s is None:
+                return
+            waited_s = planned.wake_at_s - world.now_s
+            yield f"wait    {waited_s:.1f} s"
+            world.now_s = planned.wake_at_s
+    yield "..."
+
+
+def _carry_out(world: World, work: Work) -> Iterator[str]:
+    yield _describe_work(work)
+    failures, outcomes = dict(world.failures), dict(world.outcomes)
+    world.finish(work)
+    for (server, name), failure in world.failures.items():
+        if failures.get((server, name)) is not failure:
+            lost = " (lost)" if failure.lost else ""
+            yield f"        failed: {failure.reason}{lost}"
+    for key, outcome in world.outcomes.items():
+        if outcomes.get(key) is not outcome:
+            yield f"        {outcome.note}"
+
+
+def _describe_note(note: Note) -> str:
+    match note:
+        case SaveRelease(release=release):
+            return f"release {release.model} {release.version}: {release.state}: {release.reason}"
+        case SaveServing(model=name, version=version, reason=reason):
+            return f"record  {name} {version}: {reason}"
+        case Settle(operation=operation):
+            return f"ended   {operation.kind} {operation.model}: {operation.error or 'done'}"
+        case _:
+            assert_never(note)
+
+
+def _describe_work(work: Work) -> str:
+    match work:
+        case Ensure(server=server, model=name, placement=placement, reason=reason):
+            versions = ",".join(map(str, placement.versions))
+            warmup = "" if "model_warmup" in placement.config else " without warm-up"
+            return f"load    {server} {name} {{{versions}}}{warmup}: {reason}"
+        case Remove(server=server, model=name, reason=reason):
+            return f"unload  {server} {name}: {reason}"
+        case Check(kind=kind, release=release, reason=reason):
+            return f"check   {kind} of {release.model} {release.version}: {reason}"
+        case _:
+            assert_never(work)
+
+
+def _status(world: World, name: str) -> Iterator[str]:
+    seen = world.snapshot()
+    found = model_status(seen, name)
+    versions = ",".join(map(str, found.ready))
+    yield f"{name}: {found.warmth}, serves {{{versions}}}, recorded {found.serving}: {found.reason}"
+    yield "; ".join(unready(seen)) or "ready"
+
+
+_COMMANDS: dict[str, Callable[..., Iterator[str] | None]] = {
+    "store": _store,
+    "fate": _fate,
+    "recorded": _recorded,
+    "limit": _limit,
+    "ask": _ask,
+    "kill": lambda world, server: world.kill(Server(server)),
+    "restart": lambda world, server: world.restart(Server(server)),
+    "new": lambda world, _sidecar: world.replace_sidecar(),
+    "unmount": World.unmount,
+    "mount": World.mount,
+    "wait": _wait,
+    "plan": _plan,
+    "run": _run,
+    "status": _status,
+}

@@ -1,0 +1,437 @@
+"""The planner's world without any I/O: what its actions would do, as values.
+
+Properties and scenarios run plans here. Each version has a fate; whatever is done to a law's
+harm fails at once (`Broken`).
+"""
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from sidecar.core.actions import (
+    Check,
+    Ensure,
+    Note,
+    Plan,
+    Remove,
+    SaveRelease,
+    SaveServing,
+    Settle,
+    Work,
+)
+from sidecar.core.fleet import (
+    CheckKind,
+    Desired,
+    Failure,
+    Operation,
+    OperationKind,
+    Outcome,
+    Server,
+    ServerView,
+    Snapshot,
+    StoredModel,
+    Verification,
+    VersionState,
+)
+from sidecar.core.planner import plan
+from sidecar.core.policy import LAST_RETRY_S, Policy, retry_at_s
+from sidecar.core.release import Release, ReleaseState, admit
+from tests.builders import NOW_S, READY, UNAVAILABLE
+
+S = ReleaseState
+TICK_S = 0.001
+MOST_CYCLES = 500
+
+
+class Fate(StrEnum):
+    """What is wrong with a version, and where that shows."""
+
+    GOOD = "good"
+    DAMAGED = "damaged"
+    BROKEN = "broken"
+    WRONG = "wrong"
+    DEADLY = "deadly"
+    BAD_WARMUP = "bad_warmup"
+    TOO_LARGE = "too_large"
+    """For the serving server only: everything on canary goes well."""
+
+
+PASSES_CANARY = {Fate.GOOD, Fate.TOO_LARGE}
+MAY_BE_DROPPED_IN = {S.FINISHING, S.ROLLING_BACK}
+
+
+class Broken(AssertionError):
+    """A law does not hold."""
+
+
+class Refusal(Exception):
+    """The API would not have accepted the request."""
+
+
+@dataclass(repr=False)
+class World:
+    models: dict[str, StoredModel]
+    fates: dict[tuple[str, int], Fate]
+    policy: Policy
+    now_s: float = NOW_S
+    servers: dict[Server, ServerView] = field(
+        default_factory=lambda: dict.fromkeys(Server, ServerView())
+    )
+    desired: dict[str, Desired] = field(default_factory=dict)
+    serving: dict[str, int] = field(default_factory=dict)
+    releases: dict[str, Release] = field(default_factory=dict)
+    operations: list[Operation] = field(default_factory=list)
+    ended: list[Operation] = field(default_factory=list)
+    failures: dict[tuple[Server, str], Failure] = field(default_factory=dict)
+    outcomes: dict[tuple[str, CheckKind], Outcome] = field(default_factory=dict)
+    in_flight: list[Work] = field(default_factory=list)
+    proven: set[tuple[str, int]] = field(default_factory=set)
+    unmounted: dict[str, StoredModel] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        tiers = {name: stored.tier.value for name, stored in self.models.items()}
+        fates = {f"{name}:{version}": fate.value for (name, version), fate in self.fates.items()}
+        return f"World({tiers}, {fates}, serving={self.serving}, {self.policy})"
+
+    def _repr_pretty_(self, printer: Any, _cycle: object) -> None:
+        """How hypothesis shows it."""
+        printer.text(repr(self))
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            models=self.models,
+            servers=dict(self.servers),
+            desired=dict(self.desired),
+            serving=dict(self.serving),
+            releases=dict(self.releases),
+            operations=tuple(self.operations),
+            busy=frozenset(
+                (work.server, work.model) for work in self.in_flight if not isinstance(work, Check)
+            ),
+            checking=frozenset(
+                work.release.id for work in self.in_flight if isinstance(work, Check)
+            ),
+            failures=dict(self.failures),
+            outcomes=dict(self.outcomes),
+        )
+
+    def plan(self) -> Plan:
+        """The next plan; it must be one that may be made."""
+        seen = self.snapshot()
+        planned = plan(seen, self.policy, self.now_s)
+        _must(planned == plan(self.snapshot(), self.policy, self.now_s), "it is deterministic")
+        _must(not (planned.notes and planned.work), "notes come before work")
+        touched = [(w.server, w.model) for w in planned.work if not isinstance(w, Check)]
+        _must(len(touched) == len(set(touched)), "one action for each model on a server")
+        _must(not seen.busy & set(touched), "what is busy is left alone")
+        for work in planned.work:
+            if isinstance(work, Check):
+                _must(work.release.id not in seen.checking, "one check at a time")
+            else:
+                problem = seen.servers[work.server].problem
+                _must(problem is None, "a server with a problem is left alone")
+        for server in Server:
+            loads = sum(isinstance(w, Ensure) and w.server is server for w in planned.work)
+            busy = sum(at is server for at, _ in seen.busy)
+            _must(loads == 0 or loads + busy <= self.policy.parallel_loads, "few loads at once")
+        return planned
+
+    def note(self, note: Note) -> None:
+        self.now_s += TICK_S
+        match note:
+            case SaveRelease(release=release):
+                self._save_release(release)
+            case SaveServing(model=model, version=version):
+                adopted = version in self.servers[Server.SERVING].ready(model)
+                _must(
+                    (model, version) in self.proven or adopted,
+                    f"{model} {version} is recorded only when it is proven",
+                )
+                self.serving[model] = version
+            case Settle(operation=operation):
+                self.operations = [o for o in self.operations if o.id != operation.id]
+                self.ended.append(operation)
+
+    def _save_release(self, release: Release) -> None:
+        before = self.releases.get(release.model)
+        if release.state is S.ADMITTED:
+            _must(before is None or not before.is_active, "one release of a model at a time")
+        else:
+            _must(before is not None and before.id == release.id, "the newest release moves")
+        if release.state is S.PROMOTING:
+            fate = self.fates[release.model, release.version]
+            _must(fate in PASSES_CANARY, f"a version that is {fate} gets past canary")
+            self.proven.add((release.model, release.version))
+        self.releases[release.model] = release
+
+    def begin(self, work: Work) -> None:
+        match work:
+            case Ensure(server=Server.SERVING):
+                self._may_serve(work)
+            case Remove(server=Server.SERVING, model=model):
+                release = self.snapshot().active_release(model)
+                _must(
+                    not self.snapshot().is_wanted(model)
+                    or (release is not None and release.state is S.ROLLING_BACK),
+                    f"{model} is removed although somebody wants it",
+                )
+            case _:
+                pass
+        self.in_flight.append(work)
+
+    def _may_serve(self, work: Ensure) -> None:
+        recorded, release = self.serving.get(work.model), self.releases.get(work.model)
+        for version in work.placement.versions:
+            _must(
+                version == recorded or (work.model, version) in self.proven,
+                f"{work.model} {version} comes to serving unproven",
+            )
+        if recorded is not None and recorded not in work.placement.versions:
+            _must(
+                release is not None and release.state in MAY_BE_DROPPED_IN,
+                f"{work.model} {recorded} serves and is dropped",
+            )
+
+    def finish(self, work: Work) -> None:
+        """Its effect, as late as it can come."""
+        self.now_s += TICK_S
+        self.in_flight.remove(work)
+        match work:
+            case Ensure():
+                before = self.servers[work.server].ready(work.model)
+                self._ensure(work)
+                view = self.servers[work.server]
+                _must(
+                    work.server is Server.CANARY
+                    or not before
+                    or view.problem is not None
+                    or bool(view.ready(work.model)),
+                    f"{work.model} does not serve any more",
+                )
+            case Remove(server=server, model=model):
+                if self.servers[server].problem is None:
+                    self._set(server, model, {}, staged=None)
+                    self.failures.pop((server, model), None)
+                else:
+                    self._fail(server, model, "no answer", config="", lost=True)
+            case Check():
+                self._check(work)
+
+    def _ensure(self, work: Ensure) -> None:
+        server, model, config = work.server, work.model, work.placement.config
+        view, wanted = self.servers[server], frozenset(work.placement.versions)
+        if view.problem is not None:
+            return self._fail(server, model, "no answer", config=config, lost=True)
+        fresh = wanted - view.ready(model)
+        for version in sorted(fresh):
+            if self._cannot_load(server, model, version, config):
+                states = {**view.index.get(model, {}), version: UNAVAILABLE}
+                self._set(server, model, states, staged=config)
+                return self._fail(server, model, f"version {version} failed", config=config)
+        self._set(server, model, dict.fromkeys(wanted, READY), staged=config)
+        fates = {self.fates[model, version] for version in fresh}
+        if Fate.DEADLY in fates:
+            self.kill(server)
+            return self._fail(server, model, "no answer", config=config, lost=True)
+        if Fate.WRONG in fates:
+            return self._fail(server, model, "answers wrongly", config=config)
+        return self._verify(server, model, wanted, config)
+
+    def _cannot_load(self, server: Server, model: str, version: int, config: str) -> bool:
+        fate = self.fates[model, version]
+        return (
+            fate is Fate.BROKEN
+            or (fate is Fate.BAD_WARMUP and "model_warmup" in config)
+            or (fate is Fate.TOO_LARGE and server is Server.SERVING)
+        )
+
+    def _verify(self, server: Server, model: str, wanted: frozenset[int], config: str) -> None:
+        view = self.servers[server]
+        found = Verification(versions=wanted, config=config)
+        self.servers[server] = replace(view, verified={**view.verified, model: found})
+        if server is Server.SERVING:
+            self.failures.pop((server, model), None)
+
+    def _check(self, work: Check) -> None:
+        release = work.release
+        fate = self.fates[release.model, release.version]
+        if work.kind is CheckKind.FILES:
+            passed = fate is not Fate.DAMAGED
+        else:
+            view = self.servers[Server.CANARY]
+            if view.problem is not None or release.version not in view.ready(release.model):
+                lost = "no answer"
+                return self._fail(Server.CANARY, release.model, lost, config=work.config, lost=True)
+            passed = fate is not Fate.WRONG
+        verdict = "passed" if passed else "failed"
+        outcome = Outcome(passed=passed, note=f"{work.kind} {verdict}")
+        self.outcomes[release.id, work.kind] = outcome
+        return None
+
+    def _set(
+        self, server: Server, model: str, states: dict[int, VersionState], *, staged: str | None
+    ) -> None:
+        view = self.servers[server]
+        texts = {name: text for name, text in view.staged.items() if name != model}
+        verified = {name: found for name, found in view.verified.items() if name != model}
+        known = view.verified.get(model)
+        if known:
+            still = {v for v in known.versions if states.get(v) is READY}
+            verified[model] = replace(known, versions=frozenset(still))
+        self.servers[server] = replace(
+            view,
+            index={**view.index, model: states},
+            staged=texts if staged is None else {**texts, model: staged},
+            verified=verified,
+        )
+
+    def _fail(
+        self, server: Server, model: str, reason: str, *, config: str, lost: bool = False
+    ) -> None:
+        before = self.failures.get((server, model))
+        again = before is not None and (before.config, before.lost) == (config, lost)
+        self.failures[server, model] = Failure(
+            reason=reason,
+            lost=lost,
+            attempts=before.attempts + 1 if before and again else 1,
+            at_s=self.now_s,
+            config=config,
+        )
+
+    def kill(self, server: Server) -> None:
+        """Stages outlive their server."""
+        self.servers[server] = ServerView(problem="no answer", staged=self.servers[server].staged)
+
+    def restart(self, server: Server) -> None:
+        self.servers[server] = replace(self.servers[server], problem=None)
+
+    def served_before(self, model: str, version: int) -> None:
+        self.fates[model, version] = Fate.GOOD
+        self.serving[model] = version
+        self.proven.add((model, version))
+
+    def unmount(self) -> None:
+        """The store is gone for a while."""
+        self.models, self.unmounted = {}, {**self.unmounted, **self.models}
+
+    def mount(self) -> None:
+        self.models, self.unmounted = {**self.models, **self.unmounted}, {}
+
+    def replace_sidecar(self) -> None:
+        """It dies: what was in flight is half done or not at all, its memory is gone."""
+        self.in_flight.clear()
+        self.failures.clear()
+        self.outcomes.clear()
+        for server, view in self.servers.items():
+            self.servers[server] = replace(view, verified={})
+
+    def ask(self, kind: OperationKind, model: str, version: int = 0) -> None:
+        """What `sidecar.runtime.requests` accepts.
+
+        Raises:
+            Refusal: it would not.
+        """
+        self.now_s += TICK_S
+        stored, release = self.models.get(model), self.releases.get(model)
+        if stored is None:
+            raise Refusal
+        is_active = release is not None and release.is_active
+        name = f"{kind}-{model}-{self.now_s:.3f}"
+        if kind is OperationKind.RELEASE:
+            if version not in stored.versions or version == self.serving.get(model) or is_active:
+                raise Refusal
+            release = admit(
+                release_id=f"release-{name}",
+                model=model,
+                version=version,
+                base=self.serving.get(model),
+                actor="ann",
+                at_s=self.now_s,
+            )
+            self.releases[model] = release
+        elif kind is OperationKind.ROLLBACK:
+            if release is None or release.base is None or not release.can_roll_back:
+                raise Refusal
+        else:
+            loaded = kind is OperationKind.LOAD
+            if not loaded and (is_active or stored.tier == "hot"):
+                raise Refusal
+            self.desired[model] = Desired(loaded=loaded, requested_at_s=self.now_s)
+            release = None
+        operation = Operation(
+            id=name,
+            kind=kind,
+            model=model,
+            actor="ann",
+            created_at_s=self.now_s,
+            release_id=release and release.id,
+        )
+        self.operations.append(operation)
+
+    def cycle(self, *, at_most: int | None = None) -> Plan:
+        """One plan, carried out as far as its first `at_most` notes or actions.
+
+        Actions are begun only.
+        """
+        self.now_s += TICK_S
+        planned = self.plan()
+        for note in planned.notes[:at_most]:
+            self.note(note)
+        for work in planned.work[:at_most]:
+            self.begin(work)
+        return planned
+
+    def come_to_rest(self) -> None:
+        """Until nothing is left to be done; servers that die are started again."""
+        self.mount()
+        for _ in range(MOST_CYCLES):
+            for server in Server:
+                self.restart(server)
+            planned = self.cycle()
+            was_busy = bool(self.in_flight)
+            for work in list(self.in_flight):
+                self.finish(work)
+            if not planned.notes and not was_busy:
+                if planned.wake_at_s is None or self._is_hopeless():
+                    return
+                self.now_s = max(self.now_s, planned.wake_at_s)
+        raise Broken(f"no rest after {MOST_CYCLES} cycles; next: {self.plan()}")
+
+    def _is_hopeless(self) -> bool:
+        """Whether all that is left is a version that serving will never hold, once a minute.
+
+        It was recorded while nobody wanted the model loaded.
+        """
+        failing = [
+            (server, model, failure)
+            for (server, model), failure in self.failures.items()
+            if server is Server.SERVING and self.snapshot().is_wanted(model)
+        ]
+        return (
+            bool(failing)
+            and not any(r.is_active for r in self.releases.values())
+            and all(
+                self.fates.get((model, self.serving.get(model, 0))) is Fate.TOO_LARGE
+                and retry_at_s(failure.attempts, 0) == LAST_RETRY_S
+                for _, model, failure in failing
+            )
+        )
+
+    def check_rest(self) -> None:
+        """What must be the case when nothing is left to be done."""
+        seen = self.snapshot()
+        _must(not self.operations, f"every operation ends: {self.operations}")
+        _must(not any(r.is_active for r in self.releases.values()), "every release ends")
+        _must(not self.servers[Server.CANARY].staged, "canary is empty")
+        for model in self.models:
+            recorded = self.serving.get(model)
+            if recorded and self.fates[model, recorded] is Fate.TOO_LARGE:
+                continue
+            wanted = {recorded} if recorded and seen.is_wanted(model) else set()
+            answers = self.servers[Server.SERVING].answers(model)
+            _must(answers == wanted, f"{model} should serve {wanted} and serves {answers}")
+
+
+def _must(condition: bool, law: str) -> None:  # noqa: FBT001  (like `assert`)
+    if not condition:
+        raise Broken(law)
