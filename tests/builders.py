@@ -288,18 +288,27 @@ def publish(
     scale: float = 2.0,
     broken: str | None = None,
     broken_warmup: str | None = None,
+    wrong_above: float = 1e9,
+    refuses: float | None = None,
     signed: Signature | None = None,
     preferred: int = 4,
     warmup_x: tuple[float, float] = (1.0, 2.0),
 ) -> None:
     """Put a version into a store on disk.
 
-    `tests.fakes.triton` computes y = `scale` x; the golden samples say y = 2 x. `broken` is
-    the backend's text at load, `broken_warmup` the one when Triton runs `model_warmup`.
+    `tests.fakes.triton` computes y = `scale` x, but 0 where x is `wrong_above`, and fails for
+    an x that it `refuses`; the golden samples say y = 2 x. `broken` is the backend's text at
+    load, `broken_warmup` the one when Triton runs `model_warmup`.
     """
     folder = store.version(name, number)
     folder.warmup.mkdir(parents=True)
-    behaviour = {"scale": scale, "broken": broken, "broken_warmup": broken_warmup}
+    behaviour = {
+        "scale": scale,
+        "broken": broken,
+        "broken_warmup": broken_warmup,
+        "wrong_above": wrong_above,
+        "refuses": refuses,
+    }
     (folder.path / ONNX_MODEL).write_text(json.dumps(behaviour))
     folder.config.write_text(config_text(name, preferred=preferred))
     (folder.warmup / "x.bin").write_bytes(warmup_bytes(np.float32(warmup_x)))

@@ -38,7 +38,7 @@ max_batch_size: 8
 input { name: "x" data_type: TYPE_INT64 dims: [1] }
 output { name: "y" data_type: TYPE_FP32 dims: [1] }
 instance_group { kind: KIND_CPU count: 1 }
-dynamic_batching { preferred_batch_size: [4] max_queue_delay_microseconds: 2000000 }
+dynamic_batching { preferred_batch_size: [4] max_queue_delay_microseconds: 15000000 }
 """
 
 
@@ -128,7 +128,14 @@ def infer_at_once(
     return [found[index] for index in range(len(values))]
 
 
-def executions(client: triton.InferenceServerClient, model: str) -> int:
+def executions(client: triton.InferenceServerClient, model: str, *, requests: int) -> int:
+    """Executions that `requests` took; Triton counts them only after it has answered."""
+
+    def counted() -> bool:
+        found = client.get_inference_statistics(model).model_stats[0]
+        return bool(found.inference_count == requests)
+
+    assert wait_until(counted, 10)
     return client.get_inference_statistics(model).model_stats[0].execution_count
 
 
@@ -219,7 +226,7 @@ def test_requests_at_once_share_an_execution(
     answers = infer_at_once(client, "gather", [np.int64([[index]]) for index in range(4)])
 
     assert [np.asarray(answer).tolist() for answer in answers] == [[[0]], [[10]], [[20]], [[30]]]
-    assert executions(client, "gather") == 1
+    assert executions(client, "gather", requests=4) == 1
 
 
 def test_a_bad_request_in_a_batch_fails_alone(
@@ -245,7 +252,7 @@ def test_requests_of_different_shapes_at_once_are_all_answered(
         [("y", INT64, ["n", "m"])],
     )
     config = GATHER.replace("TYPE_FP32", "TYPE_INT64").replace("[1]", "[-1]")
-    config = config.replace("2000000", "100000")
+    config = config.replace("15000000", "100000")
     write_config(repository, "free", config)
     client.load_model("free")
     values = [np.arange(2 * size).reshape(2, size) for size in (1, 3, 3, 2)]

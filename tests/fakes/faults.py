@@ -3,6 +3,7 @@
     load m: refused 'text'        this call is answered with an error, without any effect
     load m 2: fails 'text' x9     the backend cannot make version 2, nine times
     infer m: lost                 no answer; nothing happened
+    load m: ignored               OK, and nothing happened
     unload m: lost after          no answer; it happened all the same
     infer m 2: kill x3            the server dies at the call
     load m: slow 5s               it takes longer
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 _FAULT = re.compile(
     r"(?P<call>check|index|load|unload|infer)"
     r"(?: (?P<model>[A-Za-z_]\w*)(?: (?P<version>\d+))?)?: "
-    r"(?P<what>refused|fails|lost after|lost|kill|slow)"
+    r"(?P<what>refused|fails|ignored|lost after|lost|kill|slow)"
     r"(?: '(?P<text>.*)')?(?: (?P<seconds>[\d.]+)s)?(?: x(?P<times>\d+))?"
 )
 _WITH_TEXT = ("refused", "fails")

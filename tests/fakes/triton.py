@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,7 +82,7 @@ class FakeTriton:
         self._explicit = explicit
         self._faults = [parse_fault(line) for line in faults]
         self._load_s = load_s
-        self._unload_s = unload_s
+        self.unload_s = unload_s
         self._models: dict[str, _Model] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._called: set[str] = set()
@@ -175,6 +176,9 @@ class FakeTriton:
         if fault is not None and fault.what == "refused":
             work.close()
             raise Refused(fault.text)
+        if fault is not None and fault.what == "ignored":
+            work.close()
+            work = _nothing()
         task = asyncio.create_task(self._delayed(work, fault))
         self._keep(task)
         died = asyncio.create_task(self._died.wait())
@@ -357,7 +361,7 @@ class FakeTriton:
     async def _end_unload(self, name: str, version: int) -> None:
         model = self._models[name]
         gone = model.loaded[version]
-        await asyncio.sleep(self._unload_s)
+        await asyncio.sleep(self.unload_s)
         if model.loaded.get(version) is gone:
             del model.loaded[version]
             model.states[version] = State.UNAVAILABLE
@@ -387,6 +391,10 @@ class FakeTriton:
         return loaded.compute(inputs)
 
 
+async def _nothing() -> Any:
+    return None
+
+
 def _loaded(folder: Path, config: ModelConfig) -> _Loaded:
     """Read the version and run its warm-up; raises Refused with the backend's text."""
     try:
@@ -395,13 +403,22 @@ def _loaded(folder: Path, config: ModelConfig) -> _Loaded:
         return _Loaded(_replay(read_golden(VersionFolder(folder).golden)))
     if behaviour["broken"]:
         raise Refused(behaviour["broken"])
-    loaded = _Loaded(lambda inputs: {"y": np.float32(behaviour["scale"]) * inputs["x"]})
+    loaded = _Loaded(partial(_scaled, behaviour))
     for inputs in warmup_requests(config, folder.parent / "warmup"):
         if behaviour["broken_warmup"]:
             raise Refused(behaviour["broken_warmup"])
         loaded.executions += 1
         loaded.compute(inputs)
     return loaded
+
+
+def _scaled(behaviour: dict[str, Any], inputs: Tensors) -> Tensors:
+    """y = scale x, but wrong above one value, and an error at another."""
+    x = inputs["x"]
+    if behaviour["refuses"] is not None and behaviour["refuses"] in x:
+        raise Refused(f"Internal: {behaviour['refuses']:g} is out of range")
+    y = np.float32(behaviour["scale"]) * x
+    return {"y": np.where(x > behaviour["wrong_above"], np.float32(0), y)}
 
 
 def _replay(samples: list[GoldenSample]) -> Compute:

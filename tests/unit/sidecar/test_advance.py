@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 
 from sidecar.core.advance import advance, roll_back
-from sidecar.core.fleet import CheckKind, Failure, Outcome, ServerView, Snapshot
+from sidecar.core.fleet import (
+    CheckKind,
+    Failure,
+    Outcome,
+    ServerView,
+    Snapshot,
+    Verification,
+)
 from sidecar.core.release import BEFORE_PROMOTION, RESTING, Release, ReleaseState
 from sidecar.core.wanted import Placement
 from tests.builders import (
@@ -109,6 +116,7 @@ def test_canary_must_hold_exactly_what_the_state_wants(
         holding(M, 1, 2, warmup=warmup),
         holding(M, 2, warmup=not warmup),
         replace(right, verified={}),
+        replace(right, verified={"m": Verification(versions=frozenset({2}), config="another")}),
         replace(right, staged={}),
         replace(right, index={}),
         replace(right, problem="lost"),

@@ -205,6 +205,22 @@ def test_a_canary_that_dies_under_model_warmup_is_proof_against_the_version(
     run(tmp_path, story)
 
 
+@pytest.mark.parametrize("fault", ["infer m 2: kill", "infer m 2: lost"])
+def test_a_canary_that_is_lost_at_the_golden_samples_is_asked_again(
+    tmp_path: Path, fault: str
+) -> None:
+    async def story(rig: Rig) -> None:
+        await serving_version_1(rig)
+        asked = await release_2(rig)
+        await come_to(rig, S.VERIFYING)
+        rig.canary.add_faults(fault)
+
+        assert (await rig.ended(asked)).error is None
+        assert rig.canary.calls.count("infer m 2") > 4
+
+    run(tmp_path, story)
+
+
 def test_a_release_waits_for_a_canary_that_is_down(tmp_path: Path) -> None:
     async def story(rig: Rig) -> None:
         await serving_version_1(rig)
@@ -467,6 +483,24 @@ def test_a_bug_in_some_work_does_not_spin(tmp_path: Path, monkeypatch: pytest.Mo
 
         assert 10 < calls <= 110
         assert rig.serving.ready("m") == {1}
+
+    run(tmp_path, story, may_crash=True)
+
+
+def test_a_bug_in_planning_is_told_and_lived_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(rig: Rig) -> None:
+        await serving_version_1(rig)
+        with monkeypatch.context() as patched:
+            patched.setattr("sidecar.runtime.loop.plan", lambda *_: 1 // 0)
+            await rig.until(lambda: rig.sidecar.loop.problem is not None, "it is told")
+            problem = rig.sidecar.loop.problem
+            await asyncio.sleep(100)
+        assert problem == "bug: ZeroDivisionError: integer division or modulo by zero"
+        assert rig.told().count("cycle_failed") == 1
+
+        assert (await rig.ended(await release_2(rig))).error is None
 
     run(tmp_path, story, may_crash=True)
 

@@ -1,5 +1,6 @@
 """The store as the sidecar reads it: one bad version does not hide the others."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,20 @@ async def test_missing_golden_samples_are_an_error_with_a_remedy(store: Store) -
     store.version("m", 1).golden.unlink()
     with pytest.raises(InvalidArtifact, match="build the version again"):
         await StoreFolder(store, {}).golden("m", 1)
+
+
+async def test_what_changes_is_seen_at_the_next_look(store: Store) -> None:
+    reader = StoreFolder(store, {})
+    await reader.scan()
+    publish(store, "n", 2)
+    store.intent("m").write_text('{"tier": "cold"}')
+    manifest = store.version("m", 1).manifest
+    manifest.write_text("{")
+    os.utime(manifest, ns=(1, 1))
+
+    models, (problem,) = await reader.scan()
+
+    assert sorted(models["n"].versions) == [1, 2]
+    assert models["m"].tier is Tier.COLD
+    assert sorted(models["m"].versions) == [2]
+    assert problem.startswith("m version 1: ")

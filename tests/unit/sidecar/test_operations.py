@@ -79,6 +79,13 @@ def test_a_load_fails_with_the_release_that_was_to_introduce_the_model() -> None
     assert outcome(LOAD, replace(seen, releases={"m": release(S.VERIFYING, base=None)})) is None
 
 
+def test_a_load_that_is_asked_for_during_an_introduction_ends_with_it() -> None:
+    begun = release(S.VERIFYING, base=None, at_s=NOW_S - 9)
+    refused = moved(begun, (S.REFUSED, "wrong"), at_s=NOW_S + 1)
+
+    assert outcome(LOAD, snapshot(M, asked={"m": True}, releases=[refused])) == "version 2: wrong"
+
+
 def test_opposite_requests_supersede_each_other() -> None:
     assert outcome(LOAD, unwanted()) == "superseded: the model was asked to be unloaded"
     assert outcome(UNLOAD, wanted()) == "superseded: the model was asked to be loaded"

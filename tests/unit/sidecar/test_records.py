@@ -57,6 +57,14 @@ async def test_a_release_that_was_followed_cannot_be_moved() -> None:
     with pytest.raises(StateConflict, match="not the newest release"):
         await records.move_release(release(2))
 
+    await records.begin_release(release(2))
+    refused = release(2).entered(ReleaseState.REFUSED, at_s=2.0, note="wrong")
+    await records.move_release(refused)
+    await records.begin_release(release(3))
+    with pytest.raises(StateConflict, match="not the newest release"):
+        await records.move_release(refused)
+    assert await records.releases() == {"m": release(3)}
+
 
 async def test_an_ended_operation_is_found_in_the_archive() -> None:
     records = Records(FakeState())
