@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, PositiveInt, Validati
 from contract.dtypes import Datatype
 from contract.errors import InvalidArtifact
 from contract.layout import MANIFEST
+from contract.strict import explain
 
 _CHUNK_BYTES = 1 << 20
 
@@ -142,8 +143,9 @@ def read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
+        what = explain(error) if isinstance(error, ValidationError) else str(error)
         raise InvalidArtifact(
-            f"manifest {path} cannot be read: {error}; build the version again with `make repo`"
+            f"manifest {path} cannot be read: {what}; build the version again with `make repo`"
         ) from error
 
 

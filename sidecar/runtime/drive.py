@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sidecar.core.actions import Ensure, Remove
 from sidecar.core.fleet import Server, Verification, VersionState
 from sidecar.errors import Unproven
-from sidecar.runtime.lanes import Lane
+from sidecar.runtime.lanes import REST_AFTER_LOAD_S, Lane
 from sidecar.runtime.prove import Prover
 from sidecar.runtime.world import World
 
@@ -53,10 +53,11 @@ class Driver:
 
         Raises:
             ServerError: the server refused, or did not answer.
-            TimeoutError: still unloading after `UNLOAD_TIMEOUT_S`.
+            TimeoutError: still loading, or still unloading, after `UNLOAD_TIMEOUT_S`.
             OSError: the stage cannot be cleared.
         """
         async with self._lanes[action.server].unloading():
+            await self._rest_after_a_load_of_before(action)
             await self._world.servers[action.server].unload(action.model)
             deadline_s = time.monotonic() + UNLOAD_TIMEOUT_S
             while not _is_gone(await self._states(action.server, action.model)):
@@ -68,6 +69,21 @@ class Driver:
                 await asyncio.sleep(POLL_S)
         await self._world.stages[action.server].clear(action.model)
         self._world.board.forget((action.server, action.model))
+
+    async def _rest_after_a_load_of_before(self, action: Remove) -> None:
+        """A load that timed out, or that another process began, still ends in the server."""
+        deadline_s = time.monotonic() + UNLOAD_TIMEOUT_S
+        waited = False
+        while VersionState.LOADING in (await self._states(action.server, action.model)).values():
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(
+                    f"{action.model} is still loading on {action.server} after "
+                    f"{UNLOAD_TIMEOUT_S:g} s, and unloading it now could kill the server"
+                )
+            await asyncio.sleep(POLL_S)
+            waited = True
+        if waited:
+            await asyncio.sleep(REST_AFTER_LOAD_S)
 
     async def _verify_index(self, server: Server, model: str, wanted: frozenset[int]) -> None:
         found = _ready(await self._states(server, model))

@@ -81,7 +81,7 @@ class FakeTriton:
         self._name = name
         self._explicit = explicit
         self._faults = [parse_fault(line) for line in faults]
-        self._load_s = load_s
+        self.load_s = load_s
         self.unload_s = unload_s
         self._models: dict[str, _Model] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -315,7 +315,7 @@ class FakeTriton:
     ) -> dict[int, _Loaded]:
         """All or nothing; what serves goes on serving meanwhile, and after a failure."""
         model.states |= dict.fromkeys(versions - model.ready, State.LOADING)
-        await asyncio.sleep(self._load_s if versions else 0)
+        await asyncio.sleep(self.load_s if versions else 0)
         fresh: dict[int, _Loaded] = {}
         problems = []
         for version in sorted(versions):

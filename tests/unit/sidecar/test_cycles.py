@@ -9,6 +9,7 @@ from contract.manifest import read_manifest, record_files
 from sidecar.core.fleet import Operation, Server
 from sidecar.core.release import ReleaseState
 from sidecar.errors import Conflict
+from sidecar.runtime.lanes import REST_AFTER_LOAD_S
 from tests.builders import publish
 from tests.unit.sidecar.rig import SOAK_S, Rig, run
 
@@ -519,5 +520,28 @@ def test_a_second_release_must_wait_for_the_first(tmp_path: Path) -> None:
         assert rig.loaded(SERVING) == [{1}, {1, 2}, {2}, {2, 3}, {3}]
         archived = [key for key in rig.state.objects if key.startswith("archive/release/")]
         assert len(archived) == 2
+
+    run(tmp_path, story)
+
+
+def test_an_unload_waits_for_a_load_that_another_process_began(tmp_path: Path) -> None:
+    """Unloading at the end of a load can kill a real server, whoever asked for the load."""
+
+    async def story(rig: Rig) -> None:
+        publish(rig.store, "c", 1)
+        await serving_version_1(rig)
+        for ask in (rig.sidecar.requests.load, rig.sidecar.requests.unload):
+            assert (await rig.ended(await ask("c", actor="ann"))).error is None
+        rig.serving.load_s = 30.0
+        began_s = asyncio.get_running_loop().time()
+        await rig.sidecar.requests.load("c", actor="ann")
+        await rig.until(lambda: rig.serving.calls.count("load c") == 2, "the second load")
+        asked = await rig.sidecar.requests.unload("c", actor="ann")
+        await rig.crash()
+
+        await rig.until(lambda: rig.serving.calls.count("unload c") == 2, "the second unload")
+        assert asyncio.get_running_loop().time() - began_s > 30 + REST_AFTER_LOAD_S
+        assert (await rig.ended(asked)).error is None
+        assert rig.serving.ready("c") == set()
 
     run(tmp_path, story)
