@@ -2,8 +2,9 @@
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contract.errors import InvalidArtifact
 
@@ -11,18 +12,36 @@ from contract.errors import InvalidArtifact
 class Tier(StrEnum):
     """How warm a model is to be kept.
 
-    `hot`: loaded and warmed before the sidecar says ready, never unloaded. `cold`: loaded
-    when somebody asks.
+    `hot`: loaded and warmed before the sidecar says ready, never unloaded. `warm`: loaded
+    while the memory budget allows. `cold`: loaded at its first request, unloaded when idle.
+    `auto`: as cold, and loaded ahead of a request where its demand is worth the memory.
     """
 
     HOT = "hot"
+    WARM = "warm"
     COLD = "cold"
+    AUTO = "auto"
+
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Intent(BaseModel):
+    """How a model is to be treated when there is not memory for all.
+
+    `pin`: once loaded it is neither evicted nor unloaded when idle. `priority`: a model is
+    never evicted for one of a lower priority. `idle_timeout_s`: unloaded after so long
+    without a request; None lets cost and price decide. `acceptable_cold_start_s`: waiting
+    up to here costs nothing.
+    """
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tier: Tier = Tier.COLD
+    tier: Tier = Tier.AUTO
+    pin: bool = False
+    priority: int = 0
+    idle_timeout_s: Seconds | None = None
+    acceptable_cold_start_s: Seconds = 0.0
 
 
 def read_intent(path: Path) -> Intent:

@@ -106,12 +106,12 @@ def _complete(
                 pipeline.finish(prepared)
                 progress.enter(Stage.PUBLISH)
                 publish.publish(
-                    site.store, model.name, task.version, task.files.path, tier=model.tier
+                    site.store, model.name, task.version, task.files.path, intent=model.intent
                 )
                 progress.enter(Stage.BUILT)
                 return Built(model.name, task.version, dict(progress.seconds))
             case Unchanged():
-                publish.refresh(site.store, model.name, tier=model.tier)
+                publish.refresh(site.store, model.name, intent=model.intent)
                 progress.enter(Stage.UNCHANGED)
                 return prepared
             case Failed():

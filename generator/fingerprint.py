@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from contract.intent import Intent
 from contract.manifest import Manifest, sha256_of
 from generator.recipe import ModelRecipe, Recipe
 from generator.render import templates_hash
@@ -20,12 +21,12 @@ _ABSENT = "absent"
 def fingerprint(model: ModelRecipe, recipe: Recipe, folder: Path, sources: dict[str, str]) -> str:
     """Hash of everything that decides what a build of `model` gives.
 
-    `sources` are the model's own source files with their hashes. Neither the tier nor the
+    `sources` are the model's own source files with their hashes. Neither the intent nor the
     version number counts: they do not change what is built.
     """
     weights = folder / model.weights if model.weights else None
     parts = {
-        "model": model.model_dump(mode="json", exclude={"tier", "version"}),
+        "model": model.model_dump(mode="json", exclude={*Intent.model_fields, "version"}),
         "triton": recipe.triton,
         "target": recipe.target,
         "sources": sources,

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from contract.intent import Intent, Tier
+from contract.intent import Intent
 from contract.layout import CONFIG, INTENT, MANIFEST, WARMUP, Store
 from generator.errors import PublishFailed
 
 _PREFIX = ".tmp-"
 
 
-def publish(store: Store, model: str, version: int, built: Path, *, tier: Tier | None) -> None:
+def publish(store: Store, model: str, version: int, built: Path, *, intent: Intent | None) -> None:
     """Copy the folder `built` into the store as a version and let the model's links follow.
 
     Raises:
@@ -28,22 +28,22 @@ def publish(store: Store, model: str, version: int, built: Path, *, tier: Tier |
     needed = sum(path.stat().st_size for path in built.rglob("*") if path.is_file())
     with _reported(store, model, needed), _staging(store, model, version) as staging:
         _copy_durably(built, staging / "version")
-        head = _prepare_head(store, model, max(version, *store.versions(model), 0), tier, staging)
+        head = _prepare_head(store, model, max(version, *store.versions(model), 0), intent, staging)
         (staging / "version").rename(store.version(model, version).path)
         _replace_head(head, store.model(model))
 
 
-def refresh(store: Store, model: str, *, tier: Tier | None) -> None:
-    """Make links and tier of an unchanged model right again; writes nothing if they are.
+def refresh(store: Store, model: str, *, intent: Intent | None) -> None:
+    """Make links and intent of an unchanged model right again; writes nothing if they are.
 
     Raises:
         PublishFailed: the store cannot be written.
     """
     newest = store.versions(model)[-1]
-    if _is_current(store, model, newest, tier):
+    if _is_current(store, model, newest, intent):
         return
     with _reported(store, model, 0), _staging(store, model, newest) as staging:
-        _replace_head(_prepare_head(store, model, newest, tier, staging), store.model(model))
+        _replace_head(_prepare_head(store, model, newest, intent, staging), store.model(model))
 
 
 def remove_leftovers(store: Store) -> None:
@@ -57,20 +57,18 @@ def remove_leftovers(store: Store) -> None:
                 path.parent.rmdir()
 
 
-def _is_current(store: Store, model: str, newest: int, tier: Tier | None) -> bool:
+def _is_current(store: Store, model: str, newest: int, intent: Intent | None) -> bool:
     folder = store.model(model)
     links = all(
         (folder / name).is_symlink() and (folder / name).readlink() == Path(str(newest), name)
         for name in (CONFIG, WARMUP)
     )
-    intent = store.intent(model)
-    return links and (
-        tier is None or (intent.exists() and intent.read_text() == _intent_text(tier))
-    )
+    path = store.intent(model)
+    return links and (intent is None or (path.exists() and path.read_text() == _text(intent)))
 
 
-def _intent_text(tier: Tier) -> str:
-    return Intent(tier=tier).model_dump_json() + "\n"
+def _text(intent: Intent) -> str:
+    return intent.model_dump_json(exclude_unset=True) + "\n"
 
 
 @contextmanager
@@ -126,15 +124,15 @@ def _copy_durably(source: Path, target: Path) -> None:
 
 
 def _prepare_head(
-    store: Store, model: str, newest: int, tier: Tier | None, staging: Path
+    store: Store, model: str, newest: int, intent: Intent | None, staging: Path
 ) -> list[Path]:
     """What lies beside the versions, written in the staging folder, ready to be renamed."""
     head = []
     for name in (CONFIG, WARMUP):
         (staging / name).symlink_to(Path(str(newest), name))
         head.append(staging / name)
-    if tier is not None:
-        (staging / INTENT).write_text(_intent_text(tier))
+    if intent is not None:
+        (staging / INTENT).write_text(_text(intent))
         _flush(staging / INTENT)
         head.append(staging / INTENT)
     return head

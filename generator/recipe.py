@@ -20,7 +20,7 @@ from pydantic import (
 
 from contract.dtypes import Datatype
 from contract.errors import InvalidVersion
-from contract.intent import Tier
+from contract.intent import Intent, Seconds, Tier
 from contract.layout import is_model_name, parse_version
 from contract.strict import Strict
 from generator.errors import RecipeError
@@ -126,8 +126,9 @@ class ModelRecipe(Strict):
     `source` is `module:callable`; the module lies in the recipe's folder, the callable takes
     `args` and returns a `torch.nn.Module` in eval state. `weights` is a state dict, relative
     to the recipe. `version` None: the next free number whenever something changed.
-    `max_batch_size` 0: no batch dimension. `tier` None leaves the model's tier as it is.
-    `tolerance` replaces the calibrated limits of the scaled error.
+    `max_batch_size` 0: no batch dimension. `tolerance` replaces the calibrated limits of the
+    scaled error. `tier` and what follows it are the fields of `contract.intent.Intent`; with
+    none of them the store's intent stays as it is.
     """
 
     name: str
@@ -141,9 +142,18 @@ class ModelRecipe(Strict):
     max_batch_size: NonNegativeInt
     batching: Batching | None = None
     instances: PositiveInt = 1
-    tier: Tier | None = None
     seed: NonNegativeInt = 0
     tolerance: PositiveFloat | None = None
+    tier: Tier | None = None
+    pin: bool | None = None
+    priority: int | None = None
+    idle_timeout_s: Seconds | None = None
+    acceptable_cold_start_s: Seconds | None = None
+
+    @property
+    def intent(self) -> Intent | None:
+        said = self.model_dump(include=set(Intent.model_fields), exclude_none=True)
+        return Intent.model_validate(said) if said else None
 
     @field_validator("name")
     @classmethod

@@ -96,7 +96,7 @@ def test_every_damaged_file_is_found(tmp_path: Path) -> None:
 
 
 def test_a_model_without_an_intent_is_cold(tmp_path: Path) -> None:
-    assert read_intent(tmp_path / "pilotlight.json") == Intent(tier=Tier.COLD)
+    assert read_intent(tmp_path / "pilotlight.json") == Intent(tier=Tier.AUTO)
 
 
 def test_an_intent_that_is_impossible_is_named(tmp_path: Path) -> None:
@@ -104,6 +104,6 @@ def test_an_intent_that_is_impossible_is_named(tmp_path: Path) -> None:
     path.write_text('{"tier": "lukewarm"}')
 
     with pytest.raises(
-        InvalidArtifact, match=r"(?s)pilotlight\.json cannot be read: .*'hot' or 'cold'"
+        InvalidArtifact, match=r"(?s)pilotlight\.json cannot be read: .*'hot', 'warm', 'cold'"
     ):
         read_intent(path)

@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_first_version_is_complete_and_linked(store: Store, tmp_path: Path) -> None:
-    publish.publish(store, "m", 1, built(tmp_path / "new"), tier=Tier.HOT)
+    publish.publish(store, "m", 1, built(tmp_path / "new"), intent=Intent(tier=Tier.HOT))
 
     assert tree(store.root) == {
         "m": "folder",
@@ -57,7 +57,7 @@ def test_the_links_follow_the_newest_version_not_the_latest_build(
     store: Store, tmp_path: Path
 ) -> None:
     for version in (1, 10, 2):
-        publish.publish(store, "m", version, built(tmp_path / f"new{version}"), tier=None)
+        publish.publish(store, "m", version, built(tmp_path / f"new{version}"), intent=None)
 
     assert store.versions("m") == (1, 2, 10)
     assert (store.model("m") / "config.pbtxt").readlink() == Path("10/config.pbtxt")
@@ -65,18 +65,20 @@ def test_the_links_follow_the_newest_version_not_the_latest_build(
 
 
 def test_a_recipe_without_tier_leaves_the_tier_alone(store: Store, tmp_path: Path) -> None:
-    publish.publish(store, "m", 1, built(tmp_path / "a"), tier=Tier.HOT)
-    publish.publish(store, "m", 2, built(tmp_path / "b"), tier=None)
+    publish.publish(store, "m", 1, built(tmp_path / "a"), intent=Intent(tier=Tier.HOT))
+    publish.publish(store, "m", 2, built(tmp_path / "b"), intent=None)
 
     assert read_intent(store.intent("m")) == Intent(tier=Tier.HOT)
 
 
 def test_never_replaces_a_version(store: Store, tmp_path: Path) -> None:
-    publish.publish(store, "m", 1, built(tmp_path / "a"), tier=None)
+    publish.publish(store, "m", 1, built(tmp_path / "a"), intent=None)
     before = tree(store.root)
 
     with pytest.raises(PublishFailed, match="m could not be published") as failed:
-        publish.publish(store, "m", 1, built(tmp_path / "b", "others"), tier=Tier.HOT)
+        publish.publish(
+            store, "m", 1, built(tmp_path / "b", "others"), intent=Intent(tier=Tier.HOT)
+        )
 
     assert "the folder exists" in str(failed.value)
     assert tree(store.root) == before
@@ -88,27 +90,27 @@ def test_a_failed_first_version_leaves_nothing_behind(store: Store, tmp_path: Pa
     (new / "model.onnx").symlink_to("gone")
 
     with pytest.raises(PublishFailed):
-        publish.publish(store, "m", 1, new, tier=Tier.HOT)
+        publish.publish(store, "m", 1, new, intent=Intent(tier=Tier.HOT))
 
     assert not store.root.exists()
 
 
 def test_refresh_changes_the_tier_and_repairs_links(store: Store, tmp_path: Path) -> None:
-    publish.publish(store, "m", 1, built(tmp_path / "new"), tier=Tier.COLD)
+    publish.publish(store, "m", 1, built(tmp_path / "new"), intent=Intent(tier=Tier.COLD))
     (store.model("m") / "config.pbtxt").unlink()
 
-    publish.refresh(store, "m", tier=Tier.HOT)
+    publish.refresh(store, "m", intent=Intent(tier=Tier.HOT))
 
     assert read_intent(store.intent("m")) == Intent(tier=Tier.HOT)
     assert (store.model("m") / "config.pbtxt").readlink() == Path("1/config.pbtxt")
 
 
 def test_refresh_touches_nothing_that_is_right(store: Store, tmp_path: Path) -> None:
-    publish.publish(store, "m", 1, built(tmp_path / "new"), tier=Tier.COLD)
+    publish.publish(store, "m", 1, built(tmp_path / "new"), intent=Intent(tier=Tier.COLD))
     before = store.model("m").stat().st_mtime_ns
 
-    publish.refresh(store, "m", tier=Tier.COLD)
-    publish.refresh(store, "m", tier=None)
+    publish.refresh(store, "m", intent=Intent(tier=Tier.COLD))
+    publish.refresh(store, "m", intent=None)
 
     assert store.model("m").stat().st_mtime_ns == before
 
@@ -132,7 +134,7 @@ def test_removes_what_dead_builders_left_and_nothing_else(store: Store) -> None:
 
 
 def test_a_reader_never_sees_half_a_version(store: Store, tmp_path: Path) -> None:
-    publish.publish(store, "m", 1, built(tmp_path / "1"), tier=None)
+    publish.publish(store, "m", 1, built(tmp_path / "1"), intent=None)
     done = threading.Event()
     seen: set[int] = set()
     half: list[str] = []
@@ -153,7 +155,9 @@ def test_a_reader_never_sees_half_a_version(store: Store, tmp_path: Path) -> Non
     reader = threading.Thread(target=read)
     reader.start()
     for version in range(2, 30):
-        publish.publish(store, "m", version, built(tmp_path / str(version)), tier=Tier.HOT)
+        publish.publish(
+            store, "m", version, built(tmp_path / str(version)), intent=Intent(tier=Tier.HOT)
+        )
     done.set()
     reader.join()
 
