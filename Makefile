@@ -15,7 +15,7 @@ setup: .venv/.stamp ## Virtual environment with everything in it
 .venv/.stamp: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pilotlight needs Python 3.11 or newer; set PYTHON=python3.11")'
 	@$(PYTHON) -m venv .venv || { echo "on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[generator,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[generator,charts,otel,dev]'
 	@touch $@
 
 repo: setup ## Build model_repository/ from RECIPE

@@ -7,14 +7,28 @@ SidecarError
 │   ├── NotExplicit       the server does not run with --model-control-mode=explicit
 │   └── Refused           Triton answered with an error; the text is Triton's own
 ├── Unproven              a version's answer or files are not what they must be
+├── MeterFailed           memory cannot be measured
 ├── StateConflict         somebody else changed a recorded object first
 ├── StateUnavailable      the state file cannot be read or written
 ├── RequestRefused        a REST request that is answered with a problem
+│   ├── Unauthenticated   401: no token, or an unknown one
+│   ├── Forbidden         403: the token's role may not do this
 │   ├── UnknownObject     404: model, version, release or operation
 │   ├── Conflict          409: does not fit what is going on
-│   └── Impossible        422: can never be done
+│   ├── Stale             412: the object was changed since it was read
+│   ├── Impossible        422: can never be done
+│   ├── Quarantined       423: failed too often, and rests
+│   ├── Unconditional     428: a change that does not say which state it was made for
+│   ├── NotNow            503: the sidecar begins nothing at the moment
+│   ├── TooLate           504: the caller's deadline passed; the work goes on
+│   └── DoesNotFit        507: too little memory, also without all that may be evicted
 └── InvariantBroken       a bug of ours; never handled together with the others
 """
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+Member = str | int | float | datetime | Sequence[str]
 
 
 class SidecarError(Exception):
@@ -45,6 +59,10 @@ class Unproven(SidecarError):
     pass
 
 
+class MeterFailed(SidecarError):
+    pass
+
+
 class StateConflict(SidecarError):
     pass
 
@@ -54,12 +72,27 @@ class StateUnavailable(SidecarError):
 
 
 class RequestRefused(SidecarError):
-    """Carries a stable machine-readable `code` beside the text for people."""
+    """Carries a stable machine-readable `code` beside the text for people.
 
-    def __init__(self, code: str, detail: str) -> None:
+    `members` are what a program wants to know besides: they become members of the problem.
+    """
+
+    def __init__(self, code: str, detail: str, **members: Member) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.members = members
+
+
+class Unauthenticated(RequestRefused):
+    def __init__(self, detail: str) -> None:
+        super().__init__("not_authenticated", detail)
+
+
+class Forbidden(RequestRefused):
+    def __init__(self, detail: str, *, role: str) -> None:
+        """`role` is the one that is needed."""
+        super().__init__("forbidden", detail, role=role)
 
 
 class UnknownObject(RequestRefused):
@@ -70,8 +103,58 @@ class Conflict(RequestRefused):
     pass
 
 
+class Stale(RequestRefused):
+    def __init__(self, detail: str) -> None:
+        super().__init__("stale", detail)
+
+
 class Impossible(RequestRefused):
     pass
+
+
+class Quarantined(RequestRefused):
+    def __init__(self, detail: str, *, until_s: float | None) -> None:
+        """`until_s` is in seconds since 1970; None: until somebody clears it."""
+        ends = {} if until_s is None else {"until": datetime.fromtimestamp(until_s, tz=UTC)}
+        super().__init__("quarantined", detail, **ends)
+
+
+class Unconditional(RequestRefused):
+    def __init__(self, detail: str) -> None:
+        super().__init__("precondition_required", detail)
+
+
+class NotNow(RequestRefused):
+    def __init__(self, detail: str) -> None:
+        super().__init__("not_now", detail)
+
+
+class TooLate(RequestRefused):
+    def __init__(self, detail: str) -> None:
+        super().__init__("deadline_passed", detail)
+
+
+class DoesNotFit(RequestRefused):
+    def __init__(
+        self,
+        detail: str,
+        *,
+        device: str,
+        needed_bytes: int,
+        free_bytes: int,
+        evictable_bytes: int,
+        blocked_by: Sequence[str],
+    ) -> None:
+        """`blocked_by` names who holds memory and may not be evicted, with the reason."""
+        super().__init__(
+            "insufficient_memory",
+            detail,
+            device=device,
+            needed_bytes=needed_bytes,
+            free_bytes=free_bytes,
+            evictable_bytes=evictable_bytes,
+            blocked_by=blocked_by,
+        )
 
 
 class InvariantBroken(SidecarError):

@@ -10,6 +10,7 @@ from typing import Protocol
 from contract.samples import GoldenSample, Tensors
 from sidecar.core.events import Event
 from sidecar.core.fleet import StoredModel, VersionState
+from sidecar.core.memory import Device, Reading
 from sidecar.core.wanted import Placement
 
 
@@ -45,6 +46,12 @@ class ModelServer(Protocol):
     ) -> Tensors:
         """One inference by explicit version; arrays carry the batch dimension."""
 
+    async def requests_served(self) -> Mapping[str, Mapping[int, int]]:
+        """Requests that succeeded since each loaded version was loaded, warm-up included.
+
+        One call however many models are loaded. A reload starts again from zero.
+        """
+
 
 class Stage(Protocol):
     """The repository folder that one Triton reads; this process is its only writer."""
@@ -77,6 +84,27 @@ class ModelStore(Protocol):
 
     async def damage(self, model: str, version: int) -> Sequence[str]:
         """What differs between the version's files and its manifest."""
+
+
+class MemoryMeter(Protocol):
+    """Memory of the machine or the GPUs that one Triton uses."""
+
+    async def read(self) -> Mapping[Device, Reading]:
+        """What can be measured now; a device that cannot be measured is absent.
+
+        Raises:
+            MeterFailed: nothing can be measured; says what was tried.
+        """
+
+
+class PageCache(Protocol):
+    """The operating system's cache of a version's files, on the machine of the store."""
+
+    async def read_ahead(self, model: str, version: int) -> int:
+        """Bring the version's files into the page cache; returns their bytes."""
+
+    async def resident_bytes(self, model: str, version: int) -> int:
+        """How much of the version's files is in the page cache now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +141,39 @@ class StateStore(Protocol):
         """Yields the newest revision after each change; several changes may be one."""
 
 
-class Journal(Protocol):
-    """The append-only audit."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One row of the audit. `id` only grows, and is never used again."""
 
-    async def append(self, event: Event, at_s: float) -> None: ...
+    id: int
+    at_s: float
+    event: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which entries: those that are equal in all that is given, `since_s` <= at < `until_s`."""
+
+    model: str | None = None
+    actor: str | None = None
+    name: str | None = None
+    since_s: float | None = None
+    until_s: float | None = None
+
+
+EVERYTHING = Filter()
+
+
+class Journal(Protocol):
+    """The append-only audit. An event's actor is the `actor` of its detail."""
+
+    async def append(self, event: Event, at_s: float) -> int:
+        """Returns the new entry's id."""
+
+    async def read(
+        self, *, after: int, limit: int, matching: Filter = EVERYTHING
+    ) -> Sequence[Entry]:
+        """The first `limit` entries with a larger id than `after`, by id."""
+
+    async def newest_id(self) -> int:
+        """Id of the entry that was appended last; 0 before the first."""

@@ -132,6 +132,17 @@ class TritonGrpc(AbstractAsyncContextManager["TritonGrpc"]):
         response: service_pb2.ModelInferResponse = result.get_response()
         return {output.name: result.as_numpy(output.name) for output in response.outputs}
 
+    async def requests_served(self) -> Mapping[str, Mapping[int, int]]:
+        """A warm-up sample of batch size 64 is 64 requests here, for each instance."""
+        answer = await self._call(
+            lambda: self._client.get_inference_statistics(client_timeout=CALL_TIMEOUT_S)
+        )
+        served: dict[str, dict[int, int]] = {}
+        for found in answer.model_stats:
+            versions = served.setdefault(found.name, {})
+            versions[int(found.version)] = found.inference_stats.success.count
+        return served
+
     async def _call(self, request: Callable[[], Awaitable[T]]) -> T:
         try:
             return await request()

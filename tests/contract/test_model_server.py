@@ -14,6 +14,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from contract.compare import compare
+from contract.config import parse_config
 from contract.layout import Store
 from contract.manifest import read_manifest
 from contract.samples import read_golden
@@ -91,6 +92,14 @@ class Subject:
             return await self.states() == expected
 
         await eventually(is_there, f"the index says {expected}", timeout_s=20)
+
+    async def served(self, expected: Mapping[str, Mapping[int, int]]) -> None:
+        """Triton counts a request a moment after it answered."""
+
+        async def is_counted() -> bool:
+            return await self.server.requests_served() == expected
+
+        await eventually(is_counted, f"the statistics say {expected}")
 
     async def query(self, version: int) -> None:
         """Every golden sample, answered within the tolerance that the manifest states."""
@@ -200,6 +209,50 @@ async def test_versions_come_and_go_while_the_others_are_kept(subject: Subject) 
     await subject.load(1)
     await subject.settled({1: READY, 2: UNAVAILABLE})
     await subject.query(1)
+
+
+async def test_requests_are_counted_from_the_load_on_with_those_of_the_warm_up(
+    subject: Subject,
+) -> None:
+    """What is kept in place goes on counting; what is dropped is not counted any more."""
+    assert await subject.server.requests_served() == {}
+    await subject.load(1)
+    await subject.served({MODEL: {1: warm_up_requests(subject, 1)}})
+
+    await subject.query(1)
+    counted = warm_up_requests(subject, 1) + golden_samples(subject, 1)
+    await subject.served({MODEL: {1: counted}})
+
+    await subject.load(1, 2)
+    await subject.served({MODEL: {1: counted, 2: warm_up_requests(subject, 2)}})
+    await asyncio.sleep(0.05)
+
+    await subject.load(2)
+    await subject.served({MODEL: {2: warm_up_requests(subject, 2)}})
+
+
+async def test_a_reload_counts_requests_from_zero(subject: Subject) -> None:
+    await subject.load(1)
+    await subject.query(1)
+    await asyncio.sleep(0.05)
+
+    await subject.server.unload(MODEL)
+    await subject.settled({1: UNAVAILABLE})
+    await subject.served({})
+
+    await subject.place(1, warmup=False)
+    await subject.server.load(MODEL, timeout_s=LOAD_S)
+    await subject.served({MODEL: {1: 0}})
+
+
+def warm_up_requests(subject: Subject, version: int) -> int:
+    """Triton makes as many requests of a sample as its batch size says."""
+    stored = subject.store.version(MODEL, version).config
+    return sum(sample.batch_size for sample in parse_config(stored.read_text(), MODEL).model_warmup)
+
+
+def golden_samples(subject: Subject, version: int) -> int:
+    return len(read_golden(subject.store.version(MODEL, version).golden))
 
 
 async def test_a_promotion_leaves_no_gap_in_the_answers(subject: Subject) -> None:

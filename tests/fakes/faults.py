@@ -1,4 +1,4 @@
-"""Faults as data: what goes wrong in a `FakeTriton`, in words.
+"""Faults as data: what goes wrong in a `FakeTriton` or a `FakeMeter`, in words.
 
     load m: refused 'text'        this call is answered with an error, without any effect
     load m 2: fails 'text' x9     the backend cannot make version 2, nine times
@@ -7,7 +7,8 @@
     unload m: lost after          no answer; it happened all the same
     infer m 2: kill x3            the server dies at the call
     load m: slow 5s               it takes longer
-    index: lost x2                calls that concern no model
+    index: lost x2                calls that concern no model; `stats` is `requests_served`
+    measure: refused 'text' x2    a `FakeMeter` cannot measure
 
 Each happens once unless `xN` says how often.
 """
@@ -16,7 +17,7 @@ import re
 from dataclasses import dataclass
 
 _FAULT = re.compile(
-    r"(?P<call>check|index|load|unload|infer)"
+    r"(?P<call>check|index|load|unload|infer|stats|measure)"
     r"(?: (?P<model>[A-Za-z_]\w*)(?: (?P<version>\d+))?)?: "
     r"(?P<what>refused|fails|ignored|lost after|lost|kill|slow)"
     r"(?: '(?P<text>.*)')?(?: (?P<seconds>[\d.]+)s)?(?: x(?P<times>\d+))?"

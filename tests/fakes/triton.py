@@ -10,6 +10,7 @@ load. Any other version answers its own golden samples.
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from contract.warmup import warmup_requests
 from sidecar.core.fleet import VersionState
 from sidecar.errors import NotExplicit, Refused, ServerLost
 from tests.fakes.faults import Fault, parse_fault
+from tests.fakes.meter import Copy, FakeMeter
 
 REST_AFTER_LOAD_S = 0.05
 # Clocks of different loops round differently.
@@ -44,6 +46,8 @@ class _Loaded:
     """One version in memory: its bits as they were when it was loaded."""
 
     compute: Compute
+    copy: Copy
+    served: int
     executions: int = 0
 
 
@@ -76,13 +80,16 @@ class FakeTriton:
         faults: Iterable[str] = (),
         load_s: float = 0.01,
         unload_s: float = 0.01,
+        memory: FakeMeter | None = None,
     ) -> None:
+        """Loads that `memory` has no room for are refused as ONNX Runtime would."""
         self._repository = repository
         self._name = name
         self._explicit = explicit
         self._faults = [parse_fault(line) for line in faults]
         self.load_s = load_s
         self.unload_s = unload_s
+        self._memory = memory or FakeMeter()
         self._models: dict[str, _Model] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._called: set[str] = set()
@@ -104,6 +111,7 @@ class FakeTriton:
         for task in self._tasks:
             task.cancel()
         self._models = {}
+        self._memory.free_all(self._name)
 
     def restart(self) -> None:
         if self._alive:
@@ -146,6 +154,9 @@ class FakeTriton:
     ) -> Tensors:
         work = self._infer(model, version, inputs)
         return await self._answered("infer", model, version, work, timeout_s)
+
+    async def requests_served(self) -> Mapping[str, Mapping[int, int]]:
+        return await self._answered("stats", None, None, self._requests_served())
 
     async def _exclusively(self, model: str, call: Coroutine[Any, Any, None]) -> None:
         if model in self._called:
@@ -274,6 +285,8 @@ class FakeTriton:
             self._dropping(f"a version of {name} was dropped")
         fresh = await self._created(name, model, config, wanted - kept)
         model.config, model.seen_ns = config, newest_ns
+        for version in fresh.keys() & model.ready:
+            self._memory.free(model.loaded[version].copy)
         model.loaded |= fresh
         dropped = model.ready - wanted
         model.states |= dict.fromkeys(wanted, State.READY)
@@ -315,20 +328,28 @@ class FakeTriton:
     ) -> dict[int, _Loaded]:
         """All or nothing; what serves goes on serving meanwhile, and after a failure."""
         model.states |= dict.fromkeys(versions - model.ready, State.LOADING)
-        await asyncio.sleep(self.load_s if versions else 0)
+        copies: dict[int, Copy] = {}
         fresh: dict[int, _Loaded] = {}
         problems = []
-        for version in sorted(versions):
-            folder = self._repository / name / str(version)
-            try:
-                self._fail_if_told(name, version)
-                fresh[version] = _loaded(folder, config)
-            except Refused as error:
-                problems.append(f"version {version} is at UNAVAILABLE state: {error};")
-        if problems:
-            failed = versions - model.ready
-            model.states |= dict.fromkeys(failed, State.UNAVAILABLE)
-            raise Refused(f"load failed for model '{name}': {' '.join(problems)}")
+        with ExitStack() as memory:
+            for version in sorted(versions):
+                loading = self._memory.loading(self._name, name, version)
+                try:
+                    copies[version] = memory.enter_context(loading)
+                except Refused as error:
+                    problems.append(_problem(version, error))
+            await asyncio.sleep(self.load_s if versions else 0)
+            for version, copy in copies.items():
+                folder = self._repository / name / str(version)
+                try:
+                    self._fail_if_told(name, version)
+                    fresh[version] = _loaded(folder, config, copy)
+                except Refused as error:
+                    problems.append(_problem(version, error))
+            if problems:
+                failed = versions - model.ready
+                model.states |= dict.fromkeys(failed, State.UNAVAILABLE)
+                raise Refused(f"load failed for model '{name}': {' '.join(problems)}")
         return fresh
 
     def _fail_if_told(self, name: str, version: int) -> None:
@@ -362,6 +383,7 @@ class FakeTriton:
         model = self._models[name]
         gone = model.loaded[version]
         await asyncio.sleep(self.unload_s)
+        self._memory.free(gone.copy)
         if model.loaded.get(version) is gone:
             del model.loaded[version]
             model.states[version] = State.UNAVAILABLE
@@ -388,28 +410,48 @@ class FakeTriton:
             raise Refused(f"unexpected inference input '{unexpected}' for model '{name}'")
         loaded = model.loaded[version]
         loaded.executions += 1
+        loaded.served += 1
         return loaded.compute(inputs)
+
+    async def _requests_served(self) -> Mapping[str, Mapping[int, int]]:
+        return {
+            name: {version: model.loaded[version].served for version in sorted(model.ready)}
+            for name, model in self._models.items()
+            if model.ready
+        }
 
 
 async def _nothing() -> Any:
     return None
 
 
-def _loaded(folder: Path, config: ModelConfig) -> _Loaded:
+def _problem(version: int, error: Refused) -> str:
+    return f"version {version} is at UNAVAILABLE state: {error};"
+
+
+def _loaded(folder: Path, config: ModelConfig, copy: Copy) -> _Loaded:
     """Read the version and run its warm-up; raises Refused with the backend's text."""
     try:
         behaviour = json.loads((folder / ONNX_MODEL).read_bytes())
     except ValueError:
-        return _Loaded(_replay(read_golden(VersionFolder(folder).golden)))
+        compute = _replay(read_golden(VersionFolder(folder).golden))
+        return _Loaded(compute, copy, _warm_up_requests(config))
     if behaviour["broken"]:
         raise Refused(behaviour["broken"])
-    loaded = _Loaded(partial(_scaled, behaviour))
+    loaded = _Loaded(partial(_scaled, behaviour), copy, _warm_up_requests(config))
     for inputs in warmup_requests(config, folder.parent / "warmup"):
         if behaviour["broken_warmup"]:
             raise Refused(behaviour["broken_warmup"])
         loaded.executions += 1
         loaded.compute(inputs)
     return loaded
+
+
+def _warm_up_requests(config: ModelConfig) -> int:
+    """What warm-up adds to the statistics: each row of each sample, for each instance."""
+    rows = sum(sample.batch_size * max(1, sample.count) for sample in config.model_warmup)
+    instances = sum(max(1, group.count) for group in config.instance_group)
+    return rows * max(1, instances)
 
 
 def _scaled(behaviour: dict[str, Any], inputs: Tensors) -> Tensors:
