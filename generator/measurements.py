@@ -3,12 +3,12 @@
 import statistics
 from collections.abc import Sequence
 
+from contract.latency import is_as_fast
 from contract.manifest import ShapeCost
 from generator.reports import ProbeReport
 
-# Steady is what a caller could not tell from steady: within a quarter, or half a millisecond.
-_STEADY_RATIO = 1.25
-_STEADY_MS = 0.5
+# What a caller could not tell from steady.
+_STEADY_SHARE = 0.25
 
 
 def steady_ms(times_ms: Sequence[float]) -> float:
@@ -23,8 +23,8 @@ def runs_until_steady(times_ms: Sequence[float]) -> int:
     those before it are the ones to spend. An execution has to be run to be known, hence 1.
     """
     steady = steady_ms(times_ms)
-    limit = max(_STEADY_RATIO * steady, steady + _STEADY_MS)
-    return max(1, next(index for index, taken in enumerate(times_ms) if taken <= limit))
+    as_fast = (is_as_fast(taken, steady, share=_STEADY_SHARE) for taken in times_ms)
+    return max(1, list(as_fast).index(True))
 
 
 def quietest(reports: Sequence[ProbeReport]) -> ProbeReport:
