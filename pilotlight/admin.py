@@ -38,7 +38,12 @@ class Admin:
         self._client.close()
 
     def models(self) -> list[dict[str, Any]]:
-        models: list[dict[str, Any]] = self._call("GET", "/v1/models")["models"]
+        """All of them, however many pages they take."""
+        answer = self._call("GET", "/v1/models")
+        models: list[dict[str, Any]] = answer["models"]
+        while page_token := answer["next_page_token"]:
+            answer = self._call("GET", f"/v1/models?page_token={page_token}")
+            models += answer["models"]
         return models
 
     def model(self, name: str) -> dict[str, Any]:

@@ -1,17 +1,51 @@
 """What was asked for and how far it is."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
-from sidecar.api.problems import PROBLEM_RESPONSES
-from sidecar.api.schemas import OperationBody, ReleaseBody
+from fastapi import APIRouter, Query
+from pydantic import TypeAdapter
+
+from sidecar.api.paging import Paged
+from sidecar.api.problems import problems
+from sidecar.api.schemas import OperationBody, OperationList, ReleaseBody
+from sidecar.core.fleet import Operation
 from sidecar.errors import UnknownObject
+from sidecar.ports import StateStore
 from sidecar.runtime.records import Records
 
+_OPERATION = TypeAdapter(Operation)
 
-def operation_routes(records: Records) -> APIRouter:
-    router = APIRouter(prefix="/v1", tags=["operations"], responses=PROBLEM_RESPONSES)
 
-    @router.get("/operations/{operation_id}")
+def operation_routes(records: Records, state: StateStore) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["operations"])
+
+    @router.get("/operations", summary="List operations", responses=problems("invalid_page_token"))
+    async def list_operations(
+        page: Paged,
+        model: str | None = None,
+        done: Annotated[bool | None, Query(description="Ended, or still going on.")] = None,
+    ) -> OperationList:
+        """Newest first."""
+        found, following = page.cut(
+            (
+                operation
+                for operation in await _all(records, state)
+                if model in (None, operation.model)
+                and done in (None, operation.finished_at_s is not None)
+            ),
+            _age,
+            newest_first=True,
+        )
+        return OperationList(
+            operations=[OperationBody.of(operation) for operation in found],
+            next_page_token=following,
+        )
+
+    @router.get(
+        "/operations/{operation_id}",
+        summary="Look at an operation",
+        responses=problems("unknown_operation"),
+    )
     async def get_operation(operation_id: str) -> OperationBody:
         """A long action; ended ones stay."""
         operation = await records.operation(operation_id)
@@ -19,7 +53,11 @@ def operation_routes(records: Records) -> APIRouter:
             raise UnknownObject("unknown_operation", f"no operation {operation_id!r}")
         return OperationBody.of(operation)
 
-    @router.get("/releases/{release_id}")
+    @router.get(
+        "/releases/{release_id}",
+        summary="Look at a release",
+        responses=problems("unknown_release"),
+    )
     async def get_release(release_id: str) -> ReleaseBody:
         """A release with every step and its evidence; ended ones stay."""
         release = await records.release(release_id)
@@ -28,3 +66,18 @@ def operation_routes(records: Records) -> APIRouter:
         return ReleaseBody.of(release)
 
     return router
+
+
+async def _all(records: Records, state: StateStore) -> list[Operation]:
+    """Pending ones are read first: one that ends meanwhile is found in the archive."""
+    pending = await records.operations()
+    ended = await state.scan("archive/operation/")
+    by_id = {operation.id: operation for operation in pending}
+    for stored in ended:
+        operation = _OPERATION.validate_json(stored.value)
+        by_id[operation.id] = operation
+    return list(by_id.values())
+
+
+def _age(operation: Operation) -> str:
+    return f"{operation.created_at_s:020.6f} {operation.id}"

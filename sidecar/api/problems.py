@@ -1,91 +1,203 @@
-"""Errors as RFC 9457 problems: stable `code`, text for people in `detail`."""
+"""Errors as RFC 9457 problems: a stable `type` and `code`, text for people in `detail`.
 
+`CODES` is the one table of all of them; the OpenAPI document shows it.
+"""
+
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from starlette.exceptions import HTTPException
+from structlog.contextvars import get_contextvars
 
-from sidecar.errors import (
-    Conflict,
-    Impossible,
-    RequestRefused,
-    StateUnavailable,
-    UnknownObject,
+from sidecar.errors import RequestRefused, StateConflict, StateUnavailable
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What every problem of one code has in common."""
+
+    status: int
+    title: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+CODES = {
+    "malformed_body": Kind(400, "The body is no JSON"),
+    "not_authenticated": Kind(401, "Not authenticated", {"WWW-Authenticate": "Bearer"}),
+    "forbidden": Kind(403, "The token's role may not do this"),
+    "unknown_path": Kind(404, "No such path"),
+    "unknown_model": Kind(404, "No such model"),
+    "unknown_version": Kind(404, "No such version"),
+    "unknown_operation": Kind(404, "No such operation"),
+    "unknown_release": Kind(404, "No such release"),
+    "method_not_allowed": Kind(405, "Method not allowed"),
+    "already_serving": Kind(409, "The version serves already"),
+    "changed_meanwhile": Kind(409, "Somebody else changed it at the same time"),
+    "model_is_hot": Kind(409, "A hot model stays loaded"),
+    "not_quarantined": Kind(409, "The model does not rest"),
+    "nothing_to_roll_back": Kind(409, "Nothing to roll back"),
+    "release_active": Kind(409, "The model is being released"),
+    "request_running": Kind(
+        409, "The first request with this idempotency key still runs", {"Retry-After": "1"}
+    ),
+    "stale": Kind(412, "It was changed since it was read"),
+    "invalid_request": Kind(422, "Not a valid request"),
+    "invalid_page_token": Kind(422, "Not a page token of this list"),
+    "idempotency_key_reused": Kind(422, "The idempotency key belongs to another request"),
+    "signature_changed": Kind(422, "The version takes other requests"),
+    "quarantined": Kind(423, "The model rests after failures"),
+    "precondition_required": Kind(428, "If-Match is missing"),
+    "internal_error": Kind(500, "A bug of the sidecar"),
+    "state_unavailable": Kind(503, "The state cannot be read or written", {"Retry-After": "5"}),
+    "not_now": Kind(503, "The sidecar begins nothing now", {"Retry-After": "5"}),
+    "deadline_passed": Kind(504, "The caller's deadline passed"),
+    "insufficient_memory": Kind(507, "The model does not fit"),
+}
+_COMMON = (
+    "malformed_body",
+    "not_authenticated",
+    "forbidden",
+    "invalid_request",
+    "internal_error",
+    "state_unavailable",
 )
+_BY_STATUS = {400: "malformed_body", 404: "unknown_path", 405: "method_not_allowed"}
 
-_STATUS: dict[type[RequestRefused], int] = {UnknownObject: 404, Conflict: 409, Impossible: 422}
-_TITLES = {
-    401: "Not authenticated",
-    404: "Not found",
-    405: "Method not allowed",
-    409: "Conflict with what is going on",
-    422: "Impossible request",
-    503: "Not available now",
+
+class Flaw(BaseModel):
+    """`pointer` is a JSON pointer into the request: `/body/version`, `/query/page_size`."""
+
+    pointer: str
+    detail: str
+
+
+_EXAMPLE: JsonValue = {
+    "type": "urn:pilotlight:problem:unknown-model",
+    "title": "No such model",
+    "status": 404,
+    "code": "unknown_model",
+    "detail": "no model 'shortform' in the store; did you mean 'short_form'?",
+    "instance": "/v1/models/shortform",
+    "request_id": "5f8055abde844accbe94254d65265a4f",
 }
 
 
 class Problem(BaseModel):
-    """Body of every error, `application/problem+json`. `detail` is never to be parsed."""
+    """Body of every error. `code` is for programs; `detail` is never to be parsed."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [_EXAMPLE]})
 
     type: str
     title: str
     status: int
-    code: str
+    code: str = Field(json_schema_extra={"enum": [*sorted(CODES)]})
     detail: str
     instance: str
+    request_id: str | None = None
+    trace_id: str | None = None
+    errors: list[Flaw] | None = None
+    """All that is wrong with the request, for `invalid_request`."""
+    role: str | None = None
+    """The role that is needed, for `forbidden`."""
+    until: datetime | None = None
+    """The end of the rest, for `quarantined`."""
+    device: str | None = None
+    needed_bytes: int | None = None
+    free_bytes: int | None = None
+    evictable_bytes: int | None = None
+    blocked_by: list[str] | None = None
+    """Who holds memory and may not be evicted, for `insufficient_memory`."""
 
 
-PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": title} for status, title in _TITLES.items()
-}
+def problem_type(code: str) -> str:
+    return f"urn:pilotlight:problem:{code.replace('_', '-')}"
+
+
+def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """A route's `responses`: these codes, and those that every route can answer with."""
+    by_status: dict[int, list[str]] = defaultdict(list)
+    for code in (*_COMMON, *codes):
+        by_status[CODES[code].status].append(code)
+    return {
+        status: {"model": Problem, "description": describe(of_status)}
+        for status, of_status in sorted(by_status.items())
+    }
+
+
+def describe(codes: list[str]) -> str:
+    return "; ".join(f"`{code}`: {CODES[code].title}" for code in codes)
 
 
 def problem(
     request: Request,
-    status: int,
     code: str,
     detail: str,
+    *,
     headers: Mapping[str, str] | None = None,
+    members: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
+    kind = CODES[code]
+    known = get_contextvars()
     body = Problem(
-        type=f"urn:pilotlight:problem:{code.replace('_', '-')}",
-        title=_TITLES.get(status, "Error"),
-        status=status,
+        type=problem_type(code),
+        title=kind.title,
+        status=kind.status,
         code=code,
         detail=detail,
         instance=request.url.path,
+        request_id=known.get("request_id"),
+        trace_id=known.get("trace_id"),
+        **(members or {}),
     )
-    return JSONResponse(body.model_dump(), status, headers, media_type="application/problem+json")
+    return JSONResponse(
+        body.model_dump(mode="json", exclude_none=True),
+        kind.status,
+        {**kind.headers, **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )
 
 
 def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestRefused)
     async def _refused(request: Request, error: RequestRefused) -> JSONResponse:
-        return problem(request, _STATUS[type(error)], error.code, error.detail)
+        return problem(request, error.code, error.detail, members=error.members)
 
     @app.exception_handler(StateUnavailable)
     async def _no_state(request: Request, error: StateUnavailable) -> JSONResponse:
-        return problem(request, 503, "state_unavailable", str(error), {"Retry-After": "5"})
+        return problem(request, "state_unavailable", str(error))
+
+    @app.exception_handler(StateConflict)
+    async def _changed(request: Request, error: StateConflict) -> JSONResponse:
+        is_conditional = not {"if-match", "if-none-match"}.isdisjoint(request.headers)
+        return problem(request, "stale" if is_conditional else "changed_meanwhile", str(error))
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        found = "; ".join(
-            ": ".join((".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")))
-            for item in error.errors()
-        )
-        return problem(request, 422, "invalid_request", found)
+        found = error.errors()
+        if any(item["type"] == "json_invalid" for item in found):
+            return problem(request, "malformed_body", str(found[0]["ctx"]["error"]))
+        flaws = [_flaw(item) for item in found]
+        detail = "; ".join(f"{flaw.pointer}: {flaw.detail}" for flaw in flaws)
+        return problem(request, "invalid_request", detail, members={"errors": flaws})
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        code = {401: "not_authenticated", 404: "unknown_path", 405: "method_not_allowed"}
-        return problem(
-            request,
-            error.status_code,
-            code.get(error.status_code, "error"),
-            str(error.detail),
-            error.headers,
-        )
+        code = _BY_STATUS[error.status_code]
+        return problem(request, code, str(error.detail), headers=error.headers)
+
+
+def _flaw(item: Mapping[str, Any]) -> Flaw:
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in item["loc"])
+    return Flaw(
+        pointer="".join(f"/{part}" for part in parts),
+        detail=item["msg"].removeprefix("Value error, "),
+    )

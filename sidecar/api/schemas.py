@@ -1,22 +1,27 @@
 """What goes over the wire. Bodies refuse unknown fields; times are RFC 3339 UTC."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field
 
 from contract.intent import Tier
 from contract.layout import MAX_VERSION
 from contract.strict import Strict
+from sidecar.core.events import EventDetail, EventName
 from sidecar.core.fleet import Operation, OperationKind
 from sidecar.core.release import Release, ReleaseState
 from sidecar.core.status import ModelStatus, Warmth
+from sidecar.ports import Entry
+
+MAX_ENTRY_ID = 2**63 - 1
+ENTRY_ID = Annotated[int, Field(ge=0, le=MAX_ENTRY_ID)]
 
 
 class ReleaseRequest(Strict):
     """Which version is to get the traffic: a positive integer without leading zeros."""
 
-    version: Annotated[int, Field(strict=True, ge=1, le=MAX_VERSION)]
+    version: Annotated[int, Field(strict=True, ge=1, le=MAX_VERSION, examples=[2])]
 
 
 class ModelBody(BaseModel):
@@ -45,7 +50,13 @@ class ModelBody(BaseModel):
         )
 
 
-class ModelList(BaseModel):
+class NextPage(BaseModel):
+    """A list in pages; null on the last one."""
+
+    next_page_token: str | None
+
+
+class ModelList(NextPage):
     models: list[ModelBody]
 
 
@@ -78,6 +89,10 @@ class OperationBody(BaseModel):
             done=operation.finished_at_s is not None,
             error=operation.error,
         )
+
+
+class OperationList(NextPage):
+    operations: list[OperationBody]
 
 
 class StepBody(BaseModel):
@@ -119,11 +134,66 @@ class ReleaseBody(BaseModel):
         )
 
 
+class EntryBody(BaseModel):
+    """One thing that happened. `seconds` is how long it took; `actor` is who asked for it."""
+
+    id: int
+    at: datetime
+    event: EventName
+    model: str | None
+    server: str | None
+    seconds: float | None
+    actor: str | None
+    request_id: str | None
+    detail: dict[str, EventDetail]
+
+    @classmethod
+    def of(cls, entry: Entry) -> Self:
+        event = entry.event
+        detail = dict(event.detail)
+        actor, request_id = detail.pop("actor", None), detail.pop("request_id", None)
+        return cls(
+            id=entry.id,
+            at=_utc(entry.at_s),
+            event=event.name,
+            model=event.model,
+            server=event.server,
+            seconds=event.seconds,
+            actor=None if actor is None else str(actor),
+            request_id=None if request_id is None else str(request_id),
+            detail=detail,
+        )
+
+
+class AuditPage(NextPage):
+    entries: list[EntryBody]
+
+
+class Alive(BaseModel):
+    status: Literal["alive"] = "alive"
+
+
+class Startup(BaseModel):
+    started: bool
+    detail: str
+
+
+class HealthCheck(BaseModel):
+    name: str
+    ok: bool
+    detail: str
+
+
 class Readiness(BaseModel):
-    """`missing` says, one sentence each, what keeps the sidecar from being ready."""
+    """`missing` says, one sentence each, what keeps the sidecar from being ready.
+
+    `checks`, on request, is everything that was looked at. Not all of it is needed: a canary
+    that is away, for one, keeps nobody from being served.
+    """
 
     ready: bool
     missing: list[str]
+    checks: list[HealthCheck] | None = None
 
 
 def _utc(at_s: float) -> datetime:

@@ -1,9 +1,13 @@
-"""One event, three sinks: a log line, a count, an audit row."""
+"""One event, four sinks: a log line, a count, an audit row, and where asked for a span."""
 
+import asyncio
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from structlog.contextvars import get_contextvars
 
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import Snapshot
@@ -15,8 +19,21 @@ LOAD_BUCKETS_S = (0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
 
 class Telemetry:
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    """Tells what happens, and lets others wait for it.
+
+    What is bound to structlog's context, such as the id of the request that is being
+    answered, becomes part of each event's detail. `trace` gets each event with the seconds
+    since 1970 at which it ended.
+    """
+
+    def __init__(
+        self, journal: Journal, trace: Callable[[Event, float], None] | None = None
+    ) -> None:
+        self.journal = journal
+        self._trace = trace
+        self._recorded = asyncio.Event()
+        self._newest_id = 0
+        self._closed = False
         self._log = structlog.get_logger("pilotlight")
         self.registry = CollectorRegistry()
         self._events = Counter(
@@ -41,21 +58,46 @@ class Telemetry:
         self._ready = Gauge(
             "pilotlight_ready", "1 when every hot model answers.", registry=self.registry
         )
+        self.readers = Gauge(
+            "pilotlight_event_readers", "Open event streams.", registry=self.registry
+        )
         self._cycle = Histogram(
             "pilotlight_reconcile_seconds", "One look and plan.", registry=self.registry
         )
 
     async def record(self, event: Event) -> None:
         """A full disk must not stop the loop: the audit row is then missing, and logged."""
+        event = replace(event, detail={**get_contextvars(), **event.detail})
+        at_s = time.time()
         said = {key: value for key, value in _fields(event).items() if value is not None}
         (self._log.warning if event.is_trouble else self._log.info)(event.name.value, **said)
         self._events.labels(event.name.value).inc()
         if event.name is EventName.MODEL_LOADED and event.seconds is not None:
             self._loads.labels(event.server).observe(event.seconds)
+        if self._trace is not None:
+            self._trace(event, at_s)
         try:
-            await self._journal.append(event, time.time())
+            entry_id = await self.journal.append(event, at_s)
         except StateUnavailable as error:
             self._log.error("audit_row_lost", reason=str(error))
+        else:
+            self._newest_id = max(self._newest_id, entry_id)
+            self._wake()
+
+    async def wait_beyond(self, entry_id: int) -> bool:
+        """Wait for a newer entry than `entry_id`; False when there will be none."""
+        while self._newest_id <= entry_id and not self._closed:
+            await self._recorded.wait()
+        return not self._closed
+
+    def close(self) -> None:
+        """Send home who waits for entries."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._recorded.set()
+        self._recorded = asyncio.Event()
 
     def show(self, snapshot: Snapshot, cycle_s: float) -> None:
         """Bring the gauges up to date."""

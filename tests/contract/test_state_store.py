@@ -1,4 +1,7 @@
-"""What a `ports.StateStore` does: one suite for SQLite and for the fake; then SQLite alone."""
+"""What a `ports.StateStore` and a `ports.Journal` do.
+
+One suite for SQLite and for the fake; then SQLite alone.
+"""
 
 import asyncio
 import multiprocessing
@@ -16,7 +19,7 @@ import pytest
 from sidecar.adapters.sqlite_state import SqliteState
 from sidecar.core.events import Event, EventName
 from sidecar.errors import StateConflict, StateUnavailable
-from sidecar.ports import StateStore, Stored
+from sidecar.ports import EVERYTHING, Entry, Filter, Journal, StateStore, Stored
 from tests.fakes.state import FakeState
 
 DEADLINE_S = 10.0
@@ -36,6 +39,11 @@ async def store(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Sta
         sqlite = SqliteState(path)
         yield sqlite
         await sqlite.close()
+
+
+@pytest.fixture
+def journal(store: FakeState | SqliteState) -> Journal:
+    return store
 
 
 @pytest.fixture
@@ -206,21 +214,125 @@ async def test_a_cancelled_write_is_whole_or_absent_and_the_next_one_works(
     assert await sqlite.put("last", "v", expect=None)
 
 
-async def test_the_audit_keeps_every_event(sqlite: SqliteState, path: Path) -> None:
-    await sqlite.append(
-        Event(
-            name=EventName.MODEL_LOADED, model="m", server="serving", seconds=1.5, detail={"v": 2}
-        ),
-        at_s=10.0,
-    )
-    await sqlite.append(Event(name=EventName.SIDECAR_STOPPED), at_s=11.0)
+def at(number: int, **parts: str) -> Event:
+    """One of many events; `actor` is said in the detail."""
+    detail: dict[str, str | int] = {"number": number}
+    if "actor" in parts:
+        detail["actor"] = parts["actor"]
+    name = EventName(parts.get("name", "model_loaded"))
+    return Event(name=name, model=parts.get("model"), detail=detail)
 
-    with closing(sqlite3.connect(path)) as reader:
-        rows = reader.execute("SELECT * FROM audit ORDER BY id").fetchall()
-    assert rows == [
-        (1, 10.0, "model_loaded", "m", "serving", 1.5, '{"v": 2}'),
-        (2, 11.0, "sidecar_stopped", None, None, None, "{}"),
+
+async def test_an_entry_comes_back_as_it_was_appended(journal: Journal) -> None:
+    whole = Event(
+        name=EventName.MODEL_LOADED,
+        model="m",
+        server="serving",
+        seconds=1.5,
+        detail={"version": 2, "share": 0.5, "reason": 'ä "quoted"'},
+    )
+    bare = Event(name=EventName.SIDECAR_STOPPED)
+    assert await journal.newest_id() == 0
+    assert await journal.read(after=0, limit=10) == []
+
+    ids = [await journal.append(whole, 10.0), await journal.append(bare, 11.5)]
+
+    assert ids == sorted(set(ids))
+    assert await journal.newest_id() == ids[-1]
+    assert await journal.read(after=0, limit=10) == [
+        Entry(id=ids[0], at_s=10.0, event=whole),
+        Entry(id=ids[1], at_s=11.5, event=bare),
     ]
+
+
+async def test_entries_are_read_in_portions_without_gap_or_repetition(journal: Journal) -> None:
+    ids = [await journal.append(at(number), float(number)) for number in range(10)]
+
+    read: list[int] = []
+    while portion := await journal.read(after=read[-1] if read else 0, limit=3):
+        read += [entry.id for entry in portion]
+
+    assert read == ids
+
+
+@pytest.mark.parametrize(
+    ("matching", "numbers"),
+    [
+        (EVERYTHING, [0, 1, 2, 3, 4]),
+        (Filter(model="m"), [0, 2]),
+        (Filter(model="absent"), []),
+        (Filter(actor="ann"), [1, 2]),
+        (Filter(name="operation_accepted"), [1]),
+        (Filter(model="m", actor="ann"), [2]),
+        (Filter(since_s=2.0), [2, 3, 4]),
+        (Filter(until_s=2.0), [0, 1]),
+        (Filter(since_s=1.0, until_s=3.0, actor="ann"), [1, 2]),
+        (Filter(model="'; DROP TABLE audit; --"), []),
+    ],
+)
+async def test_entries_are_found_by_all_that_is_asked_for(
+    journal: Journal, matching: Filter, numbers: list[int]
+) -> None:
+    told = [
+        at(0, model="m"),
+        at(1, model="n", actor="ann", name="operation_accepted"),
+        at(2, model="m", actor="ann"),
+        at(3, actor="bob"),
+        at(4),
+    ]
+    for number, event in enumerate(told):
+        await journal.append(event, float(number))
+
+    found = await journal.read(after=0, limit=10, matching=matching)
+    assert [entry.event.detail["number"] for entry in found] == numbers
+    later = await journal.read(after=2, limit=10, matching=matching)
+    assert [entry.event.detail["number"] for entry in later] == [n for n in numbers if n >= 2]
+    first = await journal.read(after=0, limit=1, matching=matching)
+    assert [entry.event.detail["number"] for entry in first] == numbers[:1]
+
+
+async def test_no_id_of_the_audit_is_used_twice(path: Path) -> None:
+    first = SqliteState(path)
+    ids = [await first.append(at(number), 1.0) for number in range(3)]
+    await first.close()
+
+    second = SqliteState(path)
+    assert await second.append(at(3), 1.0) > max(ids)
+    await second.close()
+
+
+@pytest.mark.parametrize("change", ["UPDATE audit SET model = 'n'", "DELETE FROM audit"])
+async def test_nobody_changes_the_audit_afterwards(
+    sqlite: SqliteState, path: Path, change: str
+) -> None:
+    await sqlite.append(at(0, model="m"), 1.0)
+
+    with (
+        closing(sqlite3.connect(path)) as forger,
+        pytest.raises(sqlite3.IntegrityError, match="the audit is append-only"),
+    ):
+        forger.execute(change)
+
+    (entry,) = await sqlite.read(after=0, limit=10)
+    assert entry.event.model == "m"
+
+
+async def test_a_file_from_before_the_guards_gets_them(path: Path) -> None:
+    first = SqliteState(path)
+    await first.append(at(0, model="m"), 1.0)
+    await first.close()
+    with closing(sqlite3.connect(path)) as old:
+        for added in ("INDEX audit_model", "INDEX audit_actor", "TRIGGER audit_kept"):
+            old.execute(f"DROP {added}")
+
+    second = SqliteState(path)
+    assert len(await second.read(after=0, limit=10, matching=Filter(model="m"))) == 1
+    with (
+        closing(sqlite3.connect(path)) as forger,
+        pytest.raises(sqlite3.IntegrityError, match="the audit is append-only"),
+    ):
+        forger.execute("DELETE FROM audit")
+    await second.close()
 
 
 def test_a_damaged_file_is_named_with_the_remedy(path: Path) -> None:

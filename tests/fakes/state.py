@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 
 from sidecar.core.events import Event
 from sidecar.errors import StateConflict, StateUnavailable
-from sidecar.ports import Stored
+from sidecar.ports import EVERYTHING, Entry, Filter, Stored
 
 
 class FakeState:
@@ -14,11 +13,15 @@ class FakeState:
 
     def __init__(self) -> None:
         self.objects: dict[str, Stored] = {}
-        self.events: list[Event] = []
+        self.entries: list[Entry] = []
         self.problem: str | None = None
         self.on_put: list[Callable[[Stored], None]] = []
         self._revision = 0
         self._changed = asyncio.Condition()
+
+    @property
+    def events(self) -> list[Event]:
+        return [entry.event for entry in self.entries]
 
     async def get(self, key: str) -> Stored | None:
         self._must_work()
@@ -51,9 +54,20 @@ class FakeState:
                 seen = self._revision
             yield seen
 
-    async def append(self, event: Event, at_s: float) -> None:
+    async def append(self, event: Event, at_s: float) -> int:
         self._must_work()
-        self.events.append(replace(event, detail={**event.detail, "at_s": at_s}))
+        self.entries.append(Entry(id=len(self.entries) + 1, at_s=at_s, event=event))
+        return len(self.entries)
+
+    async def read(
+        self, *, after: int, limit: int, matching: Filter = EVERYTHING
+    ) -> Sequence[Entry]:
+        self._must_work()
+        return [entry for entry in self.entries[after:] if _matches(entry, matching)][:limit]
+
+    async def newest_id(self) -> int:
+        self._must_work()
+        return len(self.entries)
 
     def _must_work(self) -> None:
         if self.problem is not None:
@@ -69,3 +83,14 @@ class FakeState:
         self._revision += 1
         async with self._changed:
             self._changed.notify_all()
+
+
+def _matches(entry: Entry, matching: Filter) -> bool:
+    event = entry.event
+    return (
+        matching.model in (None, event.model)
+        and matching.actor in (None, event.detail.get("actor"))
+        and matching.name in (None, event.name)
+        and (matching.since_s is None or matching.since_s <= entry.at_s)
+        and (matching.until_s is None or entry.at_s < matching.until_s)
+    )

@@ -1,54 +1,17 @@
 """REST over a whole sidecar on fake servers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 
-from sidecar.api.app import STALE_AFTER_S, create_app
+from sidecar.api.health import STALE_AFTER_S
 from sidecar.core.release import ReleaseState
 from tests.builders import publish
-from tests.unit.sidecar.rig import Rig, run
-from tests.unit.sidecar.test_cycles import come_to, serving_version_1
-
-Story = Callable[[Rig, httpx2.AsyncClient], Awaitable[None]]
-
-
-def ask(tmp_path: Path, story: Story, token: str | None = None, *, started: bool = True) -> None:
-    """Play a story with a client; `m` version 1 serves, version 2 and a cold `c` are stored."""
-
-    async def play(rig: Rig) -> None:
-        if started:
-            publish(rig.store, "c", 1)
-            await serving_version_1(rig)
-        else:
-            rig.start()
-        app = create_app(rig.sidecar.world, rig.sidecar.loop, token)
-        transport = httpx2.ASGITransport(app)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://sidecar") as client:
-            await story(rig, client)
-
-    run(tmp_path, play)
-
-
-async def problem(
-    client: httpx2.AsyncClient, path: str, body: object = None, method: str = "POST"
-) -> tuple[int, str, str]:
-    answer = await client.request(method, path, json=body)
-    assert answer.headers["content-type"] == "application/problem+json"
-    content: dict[str, Any] = answer.json()
-    assert content["status"] == answer.status_code
-    assert content["type"] == f"urn:pilotlight:problem:{content['code'].replace('_', '-')}"
-    return answer.status_code, content["code"], content["detail"]
-
-
-async def ended(rig: Rig, client: httpx2.AsyncClient, location: str) -> dict[str, Any]:
-    await rig.until(lambda: rig.told().count("operation_ended") > 0, "the operation ends")
-    answer: dict[str, Any] = (await client.get(location)).json()
-    return answer
+from tests.unit.sidecar.client import ask, ended, problem
+from tests.unit.sidecar.rig import Rig
+from tests.unit.sidecar.test_cycles import come_to
 
 
 def test_a_model_tells_tier_warmth_versions_and_why(tmp_path: Path) -> None:
@@ -210,22 +173,6 @@ def test_what_is_not_there_is_404(tmp_path: Path, path: str, code: str) -> None:
     ask(tmp_path, story)
 
 
-def test_with_a_token_only_health_and_metrics_are_open(tmp_path: Path) -> None:
-    async def story(_rig: Rig, client: httpx2.AsyncClient) -> None:
-        for path in ("/livez", "/readyz", "/metrics", "/openapi.json"):
-            assert (await client.get(path)).status_code == 200
-        for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic s3cret"}):
-            answer = await client.get("/v1/models", headers=header)
-            assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")
-            assert answer.headers["www-authenticate"] == "Bearer"
-            load = await client.post("/v1/models/c:load", headers=header)
-            assert load.status_code == 401
-        known = {"Authorization": "Bearer s3cret"}
-        assert (await client.get("/v1/models", headers=known)).status_code == 200
-
-    ask(tmp_path, story, token="s3cret")
-
-
 def test_readyz_says_what_is_missing(tmp_path: Path) -> None:
     async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
         assert (await client.get("/readyz")).json() == {"ready": True, "missing": []}
@@ -238,8 +185,30 @@ def test_readyz_says_what_is_missing(tmp_path: Path) -> None:
     ask(tmp_path, story)
 
 
+def test_readyz_lists_on_request_all_that_was_looked_at(tmp_path: Path) -> None:
+    """A canary that is away is shown, and keeps nobody from being served."""
+
+    async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
+        rig.canary.kill()
+        await rig.until(lambda: "server_lost" in rig.told(), "the loss is seen")
+        answer = await client.get("/readyz?verbose")
+        assert answer.status_code == 200
+        checks = {check["name"]: check for check in answer.json()["checks"]}
+        assert {name: check["ok"] for name, check in checks.items()} == {
+            "loop": True,
+            "server serving": True,
+            "server canary": False,
+            "store": True,
+            "model m": True,
+        }
+        assert checks["server canary"]["detail"].startswith("no answer")
+        assert checks["model m"]["detail"] == "loaded, warmed and probed"
+
+    ask(tmp_path, story)
+
+
 def test_before_the_first_look_nothing_is_ready(tmp_path: Path) -> None:
-    async def story(_rig: Rig, client: httpx2.AsyncClient) -> None:
+    async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()["ready"]) == (503, False)
         assert (await problem(client, "/v1/models", method="GET"))[:2] == (
@@ -247,6 +216,11 @@ def test_before_the_first_look_nothing_is_ready(tmp_path: Path) -> None:
             "state_unavailable",
         )
         assert (await client.get("/livez")).json() == {"status": "alive"}
+        startup = await client.get("/startupz")
+        assert (startup.status_code, startup.json()["started"]) == (503, False)
+        assert startup.json()["detail"] == "the first look at the servers has not ended yet"
+        await rig.until(lambda: rig.sidecar.loop.snapshot is not None, "the first look")
+        assert (await client.get("/startupz")).status_code == 200
 
     ask(tmp_path, story, started=False)
 
@@ -272,26 +246,6 @@ def test_metrics_count_what_happened(tmp_path: Path) -> None:
         assert 'pilotlight_model_state{model="m",warmth="warmed"} 1.0' in text
         assert 'pilotlight_load_seconds_count{server="serving"} 1.0' in text
         assert 'pilotlight_events_total{event="became_ready"} 1.0' in text
-
-    ask(tmp_path, story)
-
-
-def test_the_openapi_document_lists_every_call(tmp_path: Path) -> None:
-    async def story(_rig: Rig, client: httpx2.AsyncClient) -> None:
-        document = (await client.get("/openapi.json")).json()
-        assert set(document["paths"]) == {
-            "/livez",
-            "/readyz",
-            "/metrics",
-            "/v1/models",
-            "/v1/models/{model}",
-            "/v1/models/{model}:load",
-            "/v1/models/{model}:unload",
-            "/v1/models/{model}/releases",
-            "/v1/models/{model}:rollback",
-            "/v1/operations/{operation_id}",
-            "/v1/releases/{release_id}",
-        }
 
     ask(tmp_path, story)
 

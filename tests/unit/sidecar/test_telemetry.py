@@ -1,5 +1,9 @@
 """One event: a log line, a count, an audit row."""
 
+import asyncio
+from dataclasses import replace
+
+from structlog.contextvars import bound_contextvars
 from structlog.testing import capture_logs
 
 from sidecar.core.events import Event, EventName
@@ -47,6 +51,42 @@ async def test_an_audit_row_that_cannot_be_written_is_told_and_stops_nothing() -
 
     assert [entry["event"] for entry in logs] == ["model_loaded", "audit_row_lost"]
     assert logs[-1]["reason"] == "disk full"
+
+
+async def test_what_is_bound_to_the_request_is_on_log_line_and_audit_row() -> None:
+    """The event's own word wins: an operation keeps the actor that it was accepted from."""
+    state = FakeState()
+
+    with capture_logs() as logs, bound_contextvars(request_id="r1", actor="ann"):
+        await Telemetry(state).record(FAILED)
+        await Telemetry(state).record(replace(FAILED, detail={"actor": "bob"}))
+
+    assert [(line["request_id"], line["actor"]) for line in logs] == [("r1", "ann"), ("r1", "bob")]
+    assert [event.detail for event in state.events] == [
+        {"reason": "no", "request_id": "r1", "actor": "ann"},
+        {"request_id": "r1", "actor": "bob"},
+    ]
+
+
+async def test_who_waits_wakes_for_newer_entries_only() -> None:
+    telemetry = Telemetry(FakeState())
+    await telemetry.record(LOADED)
+    assert await telemetry.wait_beyond(0)
+
+    waiting = asyncio.create_task(telemetry.wait_beyond(2))
+    await telemetry.record(LOADED)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await telemetry.record(LOADED)
+    assert await asyncio.wait_for(waiting, 1)
+
+
+async def test_who_waits_is_sent_home_at_the_end() -> None:
+    telemetry = Telemetry(FakeState())
+    waiting = asyncio.create_task(telemetry.wait_beyond(0))
+    await asyncio.sleep(0)
+    telemetry.close()
+    assert not await asyncio.wait_for(waiting, 1)
 
 
 def test_gauges_show_what_is_the_case() -> None:

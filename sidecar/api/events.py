@@ -1,0 +1,64 @@
+"""What happens, as it happens: server-sent events that resume where the reader left off."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from sidecar.api.problems import problems
+from sidecar.api.schemas import ENTRY_ID, EntryBody
+from sidecar.errors import StateUnavailable
+from sidecar.ports import Entry, Filter
+from sidecar.runtime.telemetry import Telemetry
+
+# Entries per look into the journal; a reader far behind does not fill the memory.
+BATCH = 100
+
+
+def event_routes(telemetry: Telemetry) -> APIRouter:
+    router = APIRouter(prefix="/v1/events", tags=["events"], responses=problems())
+
+    @router.get("", summary="Follow what happens", response_class=EventSourceResponse)
+    async def stream(
+        model: Annotated[str | None, Query(description="Only this model's events.")] = None,
+        after: Annotated[
+            ENTRY_ID | None, Query(description="Begin behind this id; else with the next event.")
+        ] = None,
+        last_event_id: Annotated[
+            ENTRY_ID | None, Header(description="Sent by clients that connect again.")
+        ] = None,
+    ) -> AsyncIterator[ServerSentEvent]:
+        """Audit entries as `text/event-stream`; a comment every 15 s keeps the line open."""
+        begin = last_event_id if last_event_id is not None else after
+        with telemetry.readers.track_inprogress():
+            async for entry in follow(telemetry, begin, Filter(model=model)):
+                yield ServerSentEvent(
+                    id=str(entry.id), event=entry.event.name.value, data=EntryBody.of(entry)
+                )
+
+    return router
+
+
+async def follow(telemetry: Telemetry, begin: int | None, matching: Filter) -> AsyncIterator[Entry]:
+    """Entries behind `begin` (None: from now on), until the sidecar stops.
+
+    Ends also when the journal cannot be read: who reads connects again.
+    """
+    journal = telemetry.journal
+    try:
+        after = await journal.newest_id() if begin is None else begin
+        while True:
+            newest = await journal.newest_id()
+            found = await journal.read(after=after, limit=BATCH, matching=matching)
+            for entry in found:
+                yield entry
+            if len(found) == BATCH:
+                after = found[-1].id
+                continue
+            # Smaller than before when the journal began anew and its reader remembers the old one.
+            after = max(newest, found[-1].id if found else 0)
+            if not await telemetry.wait_beyond(after):
+                return
+    except StateUnavailable:
+        return
