@@ -6,31 +6,46 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from contract.layout import Store
+from sidecar.adapters.meters import CombinedMeter
+from sidecar.adapters.metrics_meter import MetricsMeter
 from sidecar.adapters.model_store import StoreFolder
+from sidecar.adapters.page_cache import FilePageCache
+from sidecar.adapters.process_meter import ProcessMeter
 from sidecar.adapters.sqlite_state import SqliteState
 from sidecar.adapters.stage import StageFolder
 from sidecar.adapters.triton_grpc import TritonGrpc
 from sidecar.api.app import create_app
+from sidecar.api.auth import Caller, Callers
 from sidecar.core.events import Event, EventName
-from sidecar.core.policy import Policy
+from sidecar.core.fleet import Server
 from sidecar.errors import InvalidSettings
+from sidecar.ports import MemoryMeter
+from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
+from sidecar.runtime.collect import Collector
 from sidecar.runtime.drive import Driver
 from sidecar.runtime.execute import Executor
+from sidecar.runtime.learn import Learner
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.prove import Prover
 from sidecar.runtime.records import Records
+from sidecar.runtime.schedule import Schedule
 from sidecar.runtime.telemetry import Telemetry
+from sidecar.runtime.warm import Warmer
 from sidecar.runtime.world import World
-from sidecar.settings import ApiSettings, Settings, read_secret
+from sidecar.settings import ApiSettings, ServerSettings, Settings, read_secret
+
+# For answers that are under way when the sidecar is stopped.
+GRACE_S = 5
 
 
 def run(settings: Settings) -> None:
@@ -46,7 +61,7 @@ def run(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    token = read_secret(settings.api.token_file)
+    callers = _callers(settings.api)
     store = Store(settings.store)
     async with AsyncExitStack() as stack:
         state = SqliteState(settings.state)
@@ -65,26 +80,78 @@ async def _serve(settings: Settings) -> None:
             server: StageFolder(section.stage, store)
             for server, section in settings.servers.items()
         }
-        tiers = {name: section.tier for name, section in settings.models.items()}
+        overrides = {
+            name: section.model_dump(exclude_unset=True)
+            for name, section in settings.models.items()
+        }
         world = World(
             servers=servers,
             stages=stages,
-            store=StoreFolder(store, tiers),
+            store=StoreFolder(store, overrides),
+            meter=await _meter(settings.servers[Server.SERVING], stack),
+            page_cache=FilePageCache(store),
             records=Records(state),
             board=Board(),
-            telemetry=Telemetry(state),
+            waiting=Waiting(),
+            telemetry=Telemetry(state, trace_to(settings.otlp_endpoint, stack)),
         )
         prover = Prover(world, query_timeout_s=settings.query_timeout_s)
-        driver = Driver(world, prover, load_timeout_s=settings.load_timeout_s)
-        policy = Policy(soak_s=settings.soak_s, parallel_loads=settings.parallel_loads)
-        executor = Executor(world, driver, prover)
-        loop = Loop(world, executor, state, policy, settings.interval_s)
-        await _until_stopped(world, loop, settings, token)
+        learner = Learner(world)
+        warmer = Warmer(world, query_timeout_s=settings.query_timeout_s)
+        driver = Driver(world, prover, warmer, learner, load_timeout_s=settings.load_timeout_s)
+        loop = Loop(
+            world,
+            Executor(world, driver, prover),
+            Collector(world, learner),
+            policy=settings.as_policy(),
+            schedule=Schedule(settings.policy.profile, settings.policy.schedule),
+            interval_s=settings.interval_s,
+        )
+        app = create_app(world, loop, state, callers)
+        await _until_stopped(app, world, loop, settings)
 
 
-async def _until_stopped(world: World, loop: Loop, settings: Settings, token: str | None) -> None:
-    app = create_app(world, loop, token)
-    server = _Server(uvicorn.Config(app, log_config=None, access_log=False))
+async def _meter(serving: ServerSettings, stack: AsyncExitStack) -> MemoryMeter:
+    """What the server says of its GPUs, and what its processes here hold of the CPU's memory."""
+    processes = ProcessMeter(serving.grpc)
+    if serving.metrics is None:
+        return processes
+    metrics = MetricsMeter(serving.metrics, gpu_uuids=serving.gpu_uuids)
+    await stack.enter_async_context(metrics)
+    return CombinedMeter(metrics, processes) if serving.is_local else metrics
+
+
+def _callers(api: ApiSettings) -> Callers:
+    """Raises InvalidSettings when a token is missing, or is another's too."""
+    return Callers(
+        {
+            Caller(name=token.name, role=token.role): secret
+            for token in api.all_tokens
+            if (secret := read_secret(token.file)) is not None
+        }
+    )
+
+
+def trace_to(endpoint: str | None, stack: AsyncExitStack) -> Callable[[Event, float], None] | None:
+    if endpoint is None:
+        return None
+    try:
+        from sidecar.adapters.tracing import Tracing  # noqa: PLC0415  (an extra)
+    except ImportError as error:
+        raise InvalidSettings(
+            f"otlp_endpoint is set, but {error.name} is not installed; "
+            "pip install 'pilotlight[otel]'"
+        ) from error
+    tracing = Tracing(endpoint)
+    stack.push_async_callback(asyncio.to_thread, tracing.close)
+    return tracing.record
+
+
+async def _until_stopped(app: FastAPI, world: World, loop: Loop, settings: Settings) -> None:
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S
+    )
+    server = ApiServer(config, at_end=world.telemetry.close)
     with _listen(settings.api) as listener:
         host, port = listener.getsockname()[:2]
         detail = {"api": f"http://{host}:{port}"}
@@ -99,18 +166,23 @@ async def _until_stopped(world: World, loop: Loop, settings: Settings, token: st
             await world.telemetry.record(Event(name=EventName.SIDECAR_STOPPED))
 
 
-class _Server(uvicorn.Server):
+class ApiServer(uvicorn.Server):
     """Ends on a signal without passing it on: the loop is still to be stopped then."""
+
+    def __init__(self, config: uvicorn.Config, at_end: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._at_end = at_end
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         looping = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            looping.add_signal_handler(number, self._end)
+            looping.add_signal_handler(number, self.end)
         yield
 
-    def _end(self) -> None:
+    def end(self) -> None:
         self.should_exit = True
+        self._at_end()
 
 
 def _listen(api: ApiSettings) -> socket.socket:

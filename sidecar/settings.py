@@ -1,15 +1,22 @@
 """Settings: one YAML file, parsed once, passed down. No module reads the environment."""
 
 import ipaddress
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from cronsim import CronSim, CronSimError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from contract.intent import Tier
+from contract.bytes import parse_bytes
+from contract.intent import Seconds, Tier
 from contract.strict import Strict, explain
-from sidecar.core.fleet import Server
+from sidecar.core.fleet import Profile, Server
+from sidecar.core.policy import OnDrift, Policy
+from sidecar.core.ranking import Ranking
 from sidecar.errors import InvalidSettings
 
 
@@ -18,34 +25,114 @@ class ServerSettings(Strict):
 
     grpc: Annotated[str, Field(pattern=r"^[^/\s]+:\d+$")]
     """`host:port` of its gRPC endpoint."""
+    metrics: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """URL of its metrics, such as http://127.0.0.1:8002/metrics; memory is read there when the
+    server has GPUs or runs on another machine."""
+    gpu_uuids: tuple[str, ...] = ()
+    """Of its GPUs, in their order; needed where it has several."""
     stage: Path
     """Its --model-repository as this process sees it. Written by this process only."""
     admin_key_file: Path | None = None
     """File with the key of --grpc-restricted-protocol=model-repository:admin-key=KEY."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether its processes are on this machine."""
+        return is_loopback(self.grpc.rpartition(":")[0])
+
+
+class Role(StrEnum):
+    """What a token may do: `viewer` reads, `operator` also changes."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+
+
+class TokenSettings(Strict):
+    """One bearer token; `name` is the actor in operations and in the audit."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+    role: Role
+    file: Path
+
 
 class ApiSettings(Strict):
-    """The REST API for operators."""
+    """The REST API for operators. It wants a token unless `host` is a loopback address."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     token_file: Path | None = None
-    """File with the bearer token; needed unless `host` is a loopback address."""
+    """Short for one token with the name and the role `operator`."""
+    tokens: tuple[TokenSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        names = [token.name for token in self.all_tokens]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two tokens are named {', '.join(twice)}; give each its own name")
+        return self
+
+    @property
+    def all_tokens(self) -> tuple[TokenSettings, ...]:
+        if self.token_file is None:
+            return self.tokens
+        short = TokenSettings(name="operator", role=Role.OPERATOR, file=self.token_file)
+        return (short, *self.tokens)
 
     @property
     def is_loopback(self) -> bool:
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
 
 class ModelSettings(Strict):
-    """What overrides the store's word on one model."""
+    """What overrides the store's word on one model; see `contract.intent.Intent`."""
 
-    tier: Tier
+    tier: Tier = Tier.AUTO
+    pin: bool = False
+    priority: int = 0
+    idle_timeout_s: Seconds | None = None
+    acceptable_cold_start_s: Seconds = 0.0
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
+
+
+class ScheduleSettings(Strict):
+    """A profile that holds from each time of `cron` on, in the time zone `zone`."""
+
+    profile: Profile
+    cron: str
+    zone: str = "UTC"
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        try:
+            CronSim(self.cron, datetime.now(ZoneInfo(self.zone)))
+        except (CronSimError, ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(
+                f"{self.cron!r} in zone {self.zone!r}: {error}; five fields such as "
+                "'0 8 * * 1-5', and a zone such as Europe/Berlin"
+            ) from error
+        return self
+
+
+class PolicySettings(Strict):
+    """What decides which models stay loaded; see `sidecar.core.policy.Policy`."""
+
+    budgets: dict[Annotated[str, Field(pattern=r"^(cpu|gpu:\d+)$")], Bytes] = Field(
+        default_factory=dict
+    )
+    """Memory for models per device, such as `cpu: 12GiB`; without one, all there is."""
+    headroom: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of each budget that stays free."""
+    price: Annotated[float, Field(ge=0)] = 3.0
+    """Cold-start seconds that saving one GiB-hour may cost; 0 keeps all that fits."""
+    ranking: Ranking = Ranking.VALUE
+    prewarm: bool = True
+    on_drift: OnDrift = OnDrift.REPAIR
+    profile: Profile = Profile.PRODUCTION
+    schedule: tuple[ScheduleSettings, ...] = ()
 
 
 class Settings(Strict):
@@ -58,6 +145,7 @@ class Settings(Strict):
     servers: dict[Server, ServerSettings]
     api: ApiSettings = ApiSettings()
     models: dict[str, ModelSettings] = Field(default_factory=dict)
+    policy: PolicySettings = PolicySettings()
     soak_s: Annotated[float, Field(ge=0)] = 60.0
     """How long the old version stays loaded after a promotion; rollback is instant then."""
     load_timeout_s: Annotated[float, Field(gt=0)] = 600.0
@@ -68,6 +156,21 @@ class Settings(Strict):
     """Loads in flight per server; at most half of its --model-load-thread-count."""
     interval_s: Annotated[float, Field(gt=0)] = 1.0
     """Longest time between two looks at the servers."""
+    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """Base URL of an OpenTelemetry collector, such as `http://collector:4318`."""
+
+    def as_policy(self) -> Policy:
+        said = self.policy
+        return Policy(
+            soak_s=self.soak_s,
+            parallel_loads=self.parallel_loads,
+            budgets=said.budgets,
+            headroom=said.headroom,
+            price=said.price,
+            ranking=said.ranking,
+            prewarm=said.prewarm,
+            on_drift=said.on_drift,
+        )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -80,7 +183,7 @@ class Settings(Strict):
         stages = {settings.stage for settings in self.servers.values()}
         if len(stages) < len(self.servers):
             raise ValueError("two servers share one stage; each Triton needs its own folder")
-        if not self.api.is_loopback and self.api.token_file is None:
+        if not self.api.is_loopback and not self.api.all_tokens:
             raise ValueError(
                 f"api.host {self.api.host} is reachable from other machines; set "
                 "api.token_file, or bind to 127.0.0.1"
@@ -120,6 +223,15 @@ def load_settings(path: Path, *, port: int | None = None) -> Settings:
     return anchored
 
 
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def read_secret(path: Path | None) -> str | None:
     """The secret in a file, without the newline at its end.
 
@@ -150,7 +262,12 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
         )
         for server, section in settings.servers.items()
     }
-    api = settings.api.model_copy(update={"token_file": anchor(settings.api.token_file)})
+    tokens = tuple(
+        token.model_copy(update={"file": anchor(token.file)}) for token in settings.api.tokens
+    )
+    api = settings.api.model_copy(
+        update={"token_file": anchor(settings.api.token_file), "tokens": tokens}
+    )
     update = {
         "store": anchor(settings.store),
         "state": anchor(settings.state),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,13 +25,17 @@ from contract.manifest import (
     record_files,
 )
 from contract.samples import GoldenSample, Tensors, warmup_bytes, write_golden
+from sidecar.core.demand import Demand, arrived
+from sidecar.core.faults import FaultKind, quarantine_until_s
 from sidecar.core.fleet import (
     CheckKind,
     Desired,
     Failure,
+    Kept,
     Operation,
     OperationKind,
     Outcome,
+    Quarantine,
     Server,
     ServerView,
     Snapshot,
@@ -150,12 +155,18 @@ def version(
 
 
 def model(
-    name: str = "m", *, versions: Iterable[int] = (1,), tier: str = "cold", disk_bytes: int = MIB
+    name: str = "m",
+    *,
+    versions: Iterable[int] = (1,),
+    tier: str = "cold",
+    disk_bytes: int = MIB,
+    **intent: Any,
 ) -> StoredModel:
-    """Each version has a config of its own, as the generator may write it."""
+    """Each version has a config of its own, as the generator may write it. It holds as many
+    bytes as it has on disk."""
     return StoredModel(
         name=name,
-        tier=Tier(tier),
+        intent=Intent(tier=Tier(tier), **intent),
         versions={
             number: version(number, of=name, disk_bytes=disk_bytes, preferred=number)
             for number in versions
@@ -214,7 +225,9 @@ def snapshot(
     failures: Mapping[tuple[Server, str], Failure] | None = None,
     outcomes: Mapping[tuple[str, CheckKind], Outcome] | None = None,
     store_problems: Iterable[str] = (),
+    **more: Any,
 ) -> Snapshot:
+    """`more` are fields of the snapshot as they are; no voluntary load is due unless said."""
     return Snapshot(
         models={stored.name: stored for stored in models},
         servers={SERVING: serving or ServerView(), CANARY: canary or ServerView()},
@@ -230,6 +243,7 @@ def snapshot(
         failures=dict(failures or {}),
         outcomes=dict(outcomes or {}),
         store_problems=tuple(store_problems),
+        **{"prewarmed_at_s": NOW_S, **more},
     )
 
 
@@ -277,6 +291,33 @@ def failure(
     at_s: float = NOW_S,
 ) -> Failure:
     return Failure(reason=reason, lost=lost, attempts=attempts, at_s=at_s, config=wanted.config)
+
+
+def kept(*models: str, since_s: float = NOW_S, reason: str = "it was needed") -> dict[str, Kept]:
+    return {name: Kept(since_s=since_s, reason=reason) for name in models}
+
+
+def asked_at(*times_s: float) -> Demand:
+    """One request at each time."""
+    found = None
+    for at_s in times_s:
+        found = arrived(found, count=1, since_s=at_s, until_s=at_s)
+    assert found is not None
+    return found
+
+
+def quarantine(
+    *, reason: str = "Internal: no", times: int = 1, newest: int = 1, at_s: float = NOW_S
+) -> Quarantine:
+    """Of a cause that nobody knows: it ends by itself."""
+    return Quarantine(
+        since_s=at_s,
+        until_s=quarantine_until_s(times, at_s),
+        times=times,
+        newest=newest,
+        kind=FaultKind.UNKNOWN,
+        reason=reason,
+    )
 
 
 def publish(

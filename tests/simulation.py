@@ -11,21 +11,30 @@ from typing import Any
 from sidecar.core.actions import (
     Check,
     Ensure,
+    Keep,
+    LetGo,
     Note,
     Plan,
+    Readmit,
     Remove,
     SaveRelease,
     SaveServing,
+    SetAside,
     Settle,
     Work,
 )
+from sidecar.core.activation import Verdict, verdict
+from sidecar.core.demand import Demand, arrived
 from sidecar.core.fleet import (
     CheckKind,
+    Departure,
     Desired,
     Failure,
+    Kept,
     Operation,
     OperationKind,
     Outcome,
+    Quarantine,
     Server,
     ServerView,
     Snapshot,
@@ -33,14 +42,16 @@ from sidecar.core.fleet import (
     Verification,
     VersionState,
 )
+from sidecar.core.memory import CPU
 from sidecar.core.planner import plan
-from sidecar.core.policy import LAST_RETRY_S, Policy, retry_at_s
+from sidecar.core.policy import Policy
 from sidecar.core.release import Release, ReleaseState, admit
 from tests.builders import NOW_S, READY, UNAVAILABLE
 
 S = ReleaseState
 TICK_S = 0.001
 MOST_CYCLES = 500
+HOPELESS_AFTER = 2
 
 
 class Fate(StrEnum):
@@ -87,6 +98,14 @@ class World:
     in_flight: list[Work] = field(default_factory=list)
     proven: set[tuple[str, int]] = field(default_factory=set)
     unmounted: dict[str, StoredModel] = field(default_factory=dict)
+    kept: dict[str, Kept] = field(default_factory=dict)
+    quarantine: dict[str, Quarantine] = field(default_factory=dict)
+    waiting: dict[str, float] = field(default_factory=dict)
+    departures: dict[str, Departure] = field(default_factory=dict)
+    answered: dict[str, Verdict] = field(default_factory=dict)
+    demand: dict[str, Demand] = field(default_factory=dict)
+    prewarmed_at_s: float = NOW_S
+    unloaded_at_s: float = 0.0
 
     def __repr__(self) -> str:
         tiers = {name: stored.tier.value for name, stored in self.models.items()}
@@ -113,6 +132,13 @@ class World:
             ),
             failures=dict(self.failures),
             outcomes=dict(self.outcomes),
+            kept=dict(self.kept),
+            quarantine=dict(self.quarantine),
+            waiting=dict(self.waiting),
+            departures=dict(self.departures),
+            demand=dict(self.demand),
+            prewarmed_at_s=self.prewarmed_at_s,
+            unloaded_at_s=self.unloaded_at_s,
         )
 
     def plan(self) -> Plan:
@@ -148,9 +174,49 @@ class World:
                     f"{model} {version} is recorded only when it is proven",
                 )
                 self.serving[model] = version
+            case Keep(model=model, reason=reason):
+                self.kept[model] = Kept(since_s=self.now_s, reason=reason)
+            case LetGo(model=model):
+                self._may_go(note)
+                del self.kept[model]
+                self.departures[model] = Departure(at_s=self.now_s, reason=note.reason)
+            case SetAside(model=model, quarantine=quarantine):
+                self.quarantine[model] = quarantine
+            case Readmit(model=model):
+                del self.quarantine[model]
             case Settle(operation=operation):
                 self.operations = [o for o in self.operations if o.id != operation.id]
                 self.ended.append(operation)
+
+    def _may_go(self, note: LetGo) -> None:
+        model = note.model
+        seen = self.snapshot()
+        if note.evicted:
+            _must(not seen.is_hot(model), f"{model} is hot and is evicted")
+            _must(not seen.is_asked_for(model), f"{model} was asked for and is evicted")
+            _must(not seen.models[model].intent.pin, f"{model} is pinned and is evicted")
+            _must(model not in self.waiting, f"{model} is waited for and is evicted")
+            _must((Server.SERVING, model) not in seen.busy, f"{model} is busy and is evicted")
+            _must(seen.active_release(model) is None, f"{model} is released and is evicted")
+
+    def held_bytes(self) -> int:
+        """All that is loaded on any server, and all that is being loaded."""
+        held = {
+            (server, model, version)
+            for server, view in self.servers.items()
+            for model, states in view.index.items()
+            for version, state in states.items()
+            if state is not UNAVAILABLE
+        } | {
+            (work.server, work.model, version)
+            for work in self.in_flight
+            if isinstance(work, Ensure)
+            for version in work.placement.versions
+        }
+        stored = {**self.unmounted, **self.models}
+        return sum(
+            stored[model].versions[version].manifest.cost.peak_bytes for _, model, version in held
+        )
 
     def _save_release(self, release: Release) -> None:
         before = self.releases.get(release.model)
@@ -165,6 +231,7 @@ class World:
         self.releases[release.model] = release
 
     def begin(self, work: Work) -> None:
+        held_before = self.held_bytes()
         match work:
             case Ensure(server=Server.SERVING):
                 self._may_serve(work)
@@ -178,6 +245,11 @@ class World:
             case _:
                 pass
         self.in_flight.append(work)
+        held, budget = self.held_bytes(), self.policy.budgets.get(CPU)
+        _must(
+            budget is None or held <= max(held_before, budget),
+            f"{work} brings {held} bytes into a budget of {budget}",
+        )
 
     def _may_serve(self, work: Ensure) -> None:
         recorded, release = self.serving.get(work.model), self.releases.get(work.model)
@@ -212,6 +284,8 @@ class World:
                 if self.servers[server].problem is None:
                     self._set(server, model, {}, staged=None)
                     self.failures.pop((server, model), None)
+                    if server is Server.SERVING:
+                        self.unloaded_at_s = self.now_s
                 else:
                     self._fail(server, model, "no answer", config="", lost=True)
             case Check():
@@ -354,6 +428,9 @@ class World:
                 raise Refusal
         else:
             loaded = kind is OperationKind.LOAD
+            aside = self.quarantine.get(model)
+            if loaded and aside is not None and aside.holds(self.now_s):
+                raise Refusal
             if not loaded and (is_active or stored.tier == "hot"):
                 raise Refusal
             self.desired[model] = Desired(loaded=loaded, requested_at_s=self.now_s)
@@ -368,6 +445,17 @@ class World:
         )
         self.operations.append(operation)
 
+    def wait_for(self, model: str) -> None:
+        """A request comes; it is answered as soon as there is an answer."""
+        self.waiting.setdefault(model, self.now_s)
+
+    def request(self, model: str) -> None:
+        """A request that is answered at once, if the model answers."""
+        if self.servers[Server.SERVING].answers(model):
+            self.demand[model] = arrived(
+                self.demand.get(model), count=1, since_s=self.now_s, until_s=self.now_s
+            )
+
     def cycle(self, *, at_most: int | None = None) -> Plan:
         """One plan, carried out as far as its first `at_most` notes or actions.
 
@@ -375,6 +463,15 @@ class World:
         """
         self.now_s += TICK_S
         planned = self.plan()
+        seen = self.snapshot()
+        for model in list(self.waiting):
+            found = verdict(seen, planned.blocked, model, self.now_s)
+            if found is not None:
+                del self.waiting[model]
+                self.answered[model] = found
+                self.request(model)
+        if planned.prewarmed:
+            self.prewarmed_at_s = self.now_s
         for note in planned.notes[:at_most]:
             self.note(note)
         for work in planned.work[:at_most]:
@@ -398,23 +495,18 @@ class World:
         raise Broken(f"no rest after {MOST_CYCLES} cycles; next: {self.plan()}")
 
     def _is_hopeless(self) -> bool:
-        """Whether all that is left is a version that serving will never hold, once a minute.
-
-        It was recorded while nobody wanted the model loaded.
-        """
-        failing = [
-            (server, model, failure)
-            for (server, model), failure in self.failures.items()
-            if server is Server.SERVING and self.snapshot().is_wanted(model)
+        """Whether all that is left is to try again what failed more than once, for ever."""
+        seen, blocked = self.snapshot(), self.plan().blocked
+        left = [
+            model
+            for model in self.models
+            if seen.is_wanted(model)
+            and model not in blocked
+            and not self.servers[Server.SERVING].answers(model)
         ]
-        return (
-            bool(failing)
-            and not any(r.is_active for r in self.releases.values())
-            and all(
-                self.fates.get((model, self.serving.get(model, 0))) is Fate.TOO_LARGE
-                and retry_at_s(failure.attempts, 0) == LAST_RETRY_S
-                for _, model, failure in failing
-            )
+        return not any(r.is_active for r in self.releases.values()) and all(
+            model in self.quarantine and self.quarantine[model].times >= HOPELESS_AFTER
+            for model in left
         )
 
     def check_rest(self) -> None:
@@ -423,9 +515,11 @@ class World:
         _must(not self.operations, f"every operation ends: {self.operations}")
         _must(not any(r.is_active for r in self.releases.values()), "every release ends")
         _must(not self.servers[Server.CANARY].staged, "canary is empty")
+        _must(not self.waiting, f"everybody is answered: {self.waiting}")
+        blocked = self.plan().blocked
         for model in self.models:
             recorded = self.serving.get(model)
-            if recorded and self.fates[model, recorded] is Fate.TOO_LARGE:
+            if model in blocked or (recorded and self.fates[model, recorded] is Fate.TOO_LARGE):
                 continue
             wanted = {recorded} if recorded and seen.is_wanted(model) else set()
             answers = self.servers[Server.SERVING].answers(model)

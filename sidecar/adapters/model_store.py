@@ -6,7 +6,7 @@ from pathlib import Path
 
 from contract.config import parse_config
 from contract.errors import ContractError, InvalidArtifact
-from contract.intent import Tier, read_intent
+from contract.intent import Intent, read_intent
 from contract.layout import Store
 from contract.manifest import damaged_files, read_manifest
 from contract.samples import GoldenSample, Tensors, read_golden
@@ -17,12 +17,12 @@ from sidecar.core.fleet import StoredModel, StoredVersion
 class StoreFolder:
     """A `ports.ModelStore`. Versions are immutable, so each is parsed once.
 
-    `tiers` overrides what the store says a model's tier is.
+    `overrides` replaces what the store says of a model, field by field.
     """
 
-    def __init__(self, store: Store, tiers: Mapping[str, Tier]) -> None:
+    def __init__(self, store: Store, overrides: Mapping[str, Mapping[str, object]]) -> None:
         self._store = store
-        self._tiers = tiers
+        self._overrides = overrides
         self._parsed: dict[Path, tuple[int, StoredVersion]] = {}
 
     async def scan(self) -> tuple[Mapping[str, StoredModel], tuple[str, ...]]:
@@ -53,13 +53,14 @@ class StoreFolder:
             problems.append(f"model repository {self._store.root} is missing; run `make repo`")
         for name in self._store.models():
             try:
-                tier = self._tiers.get(name) or read_intent(self._store.intent(name)).tier
+                intent = read_intent(self._store.intent(name))
             except ContractError as error:
                 problems.append(str(error))
-                tier = Tier.COLD
+                intent = Intent()
+            intent = intent.model_copy(update=self._overrides.get(name, {}))
             versions = self._versions(name, problems)
             if versions:
-                models[name] = StoredModel(name=name, tier=tier, versions=versions)
+                models[name] = StoredModel(name=name, intent=intent, versions=versions)
         if not models and not problems:
             problems.append(f"model repository {self._store.root} is empty; run `make repo`")
         return models, tuple(problems)

@@ -1,8 +1,11 @@
 """What the executor can do: a closed union. Each action says why."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from sidecar.core.fleet import CheckKind, Operation, Server
+from contract.bytes import format_bytes
+from sidecar.core.fleet import CheckKind, Operation, Quarantine, Server
+from sidecar.core.memory import Device
 from sidecar.core.release import Release
 from sidecar.core.wanted import Placement
 
@@ -50,6 +53,50 @@ class SaveServing:
     reason: str
 
 
+Numbers = Mapping[str, float]
+"""What a decision weighed: name with unit to figure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Record that a model is to be loaded and to stay."""
+
+    model: str
+    reason: str
+    numbers: Numbers = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetGo:
+    """Record that a model need not stay loaded any more.
+
+    `evicted` is whether its memory is for another one; `score` is what holding it was
+    worth then, in cold-start seconds avoided per hour per GiB.
+    """
+
+    model: str
+    reason: str
+    evicted: bool = False
+    score: float = 0.0
+    numbers: Numbers = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """Record that a model is not to be loaded for a while."""
+
+    model: str
+    quarantine: Quarantine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readmit:
+    """Record that a model in quarantine may be loaded again."""
+
+    model: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settle:
     """Record that an operation has ended."""
@@ -58,16 +105,44 @@ class Settle:
 
 
 Work = Ensure | Remove | Check
-Note = SaveRelease | SaveServing | Settle
+Note = SaveRelease | SaveServing | Keep | LetGo | SetAside | Readmit | Settle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocked:
+    """A model that cannot be loaded, because what could be freed on `device` is too little.
+
+    `evictable_bytes` is what the models hold that it could replace; `blocked_by` names the
+    others, each with why it stays. `is_final` when none of them is in the way for a moment only.
+    """
+
+    model: str
+    device: Device
+    needed_bytes: int
+    free_bytes: int
+    evictable_bytes: int
+    blocked_by: tuple[str, ...]
+    is_final: bool
+
+    def __str__(self) -> str:
+        because = f"; in the way: {', '.join(self.blocked_by)}" if self.blocked_by else ""
+        return (
+            f"{self.model} needs {format_bytes(self.needed_bytes)} on {self.device}, where "
+            f"{format_bytes(self.free_bytes)} are free and {format_bytes(self.evictable_bytes)} "
+            f"can be freed{because}; raise the budget, or unload or unpin something"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Either notes or work: what is known is recorded before anything is done about it.
 
+    `blocked` holds what does not fit. `prewarmed` is whether voluntary loads were considered.
     `wake_at_s` is the next time at which the plan may change without a cause from outside.
     """
 
     notes: tuple[Note, ...] = ()
     work: tuple[Work, ...] = ()
+    blocked: Mapping[str, Blocked] = field(default_factory=dict)
+    prewarmed: bool = False
     wake_at_s: float | None = None

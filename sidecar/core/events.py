@@ -25,6 +25,17 @@ class EventName(StrEnum):
     VERSION_RECORDED = "version_recorded"
     OPERATION_ACCEPTED = "operation_accepted"
     OPERATION_ENDED = "operation_ended"
+    MODEL_KEPT = "model_kept"
+    MODEL_LET_GO = "model_let_go"
+    MODEL_EVICTED = "model_evicted"
+    MODEL_SET_ASIDE = "model_set_aside"
+    MODEL_READMITTED = "model_readmitted"
+    NEVER_STEADY = "never_steady"
+    DRIFT = "drift"
+    DOES_NOT_FIT = "does_not_fit"
+    METER_FAILED = "meter_failed"
+    MODE_CHANGED = "mode_changed"
+    PROFILE_CHANGED = "profile_changed"
     STORE_DAMAGED = "store_damaged"
     CYCLE_FAILED = "cycle_failed"
 
@@ -55,6 +66,11 @@ _TROUBLE = frozenset(
         EventName.UNLOAD_FAILED,
         EventName.CHECK_FAILED,
         EventName.STORE_DAMAGED,
+        EventName.MODEL_SET_ASIDE,
+        EventName.NEVER_STEADY,
+        EventName.DRIFT,
+        EventName.DOES_NOT_FIT,
+        EventName.METER_FAILED,
         EventName.CYCLE_FAILED,
     }
 )

@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from contract.intent import Tier
+from contract.intent import Intent, Tier
 from contract.manifest import Manifest
+from sidecar.core.demand import Demand
+from sidecar.core.faults import FaultKind
+from sidecar.core.learned import Learned
+from sidecar.core.memory import Device, Reading
 from sidecar.core.release import Release
 
 
@@ -38,8 +42,12 @@ class StoredVersion:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredModel:
     name: str
-    tier: Tier
+    intent: Intent
     versions: Mapping[int, StoredVersion]
+
+    @property
+    def tier(self) -> Tier:
+        return self.intent.tier
 
     @property
     def newest(self) -> int:
@@ -89,6 +97,59 @@ class Desired:
 
     loaded: bool
     requested_at_s: float
+
+
+class Profile(StrEnum):
+    """`production` keeps hot models loaded; `development` treats them as `auto`."""
+
+    PRODUCTION = "production"
+    DEVELOPMENT = "development"
+
+
+class Mode(StrEnum):
+    """What the sidecar does with what it sees.
+
+    `paused`: nothing. `draining`: it finishes what it has begun, and is not ready.
+    """
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A model that the planner has decided to keep loaded, and why."""
+
+    since_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """When and why a model was last let go."""
+
+    at_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """A model that is not loaded for a while, because loading it failed too often.
+
+    `until_s` None: until a person clears it, or a newer version than `newest` is there.
+    `times` is how often in a row; `kind` and `reason` speak of the last failure.
+    """
+
+    since_s: float
+    until_s: float | None
+    times: int
+    newest: int
+    kind: FaultKind
+    reason: str
+
+    def holds(self, now_s: float) -> bool:
+        return self.until_s is None or now_s < self.until_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +206,13 @@ class Snapshot:
     """Everything that a decision may look at, taken at one time.
 
     `serving` is the recorded version per model: the one that unversioned traffic is to
-    meet. `busy` holds the (server, model) pairs and `checking` the release ids on which
-    something is being done right now.
+    meet. `kept` holds the models that the planner keeps loaded, `waiting` those that somebody
+    waits for, and since when. `busy` holds the (server, model) pairs and `checking` the release
+    ids on which something is being done right now. `learned` is keyed by model and version.
+    `departures` is how models were last let go since the sidecar began. `aged` is the score of
+    the last victim when each model was last asked for. `cached` holds the models whose files
+    are in the page cache. `prewarmed_at_s` is when voluntary loads were last considered,
+    `unloaded_at_s` when an unload on the serving server last ended.
     """
 
     models: Mapping[str, StoredModel]
@@ -160,16 +226,36 @@ class Snapshot:
     failures: Mapping[tuple[Server, str], Failure] = field(default_factory=dict)
     outcomes: Mapping[tuple[str, CheckKind], Outcome] = field(default_factory=dict)
     store_problems: tuple[str, ...] = ()
+    profile: Profile = Profile.PRODUCTION
+    mode: Mode = Mode.RUNNING
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+    waiting: Mapping[str, float] = field(default_factory=dict)
+    demand: Mapping[str, Demand] = field(default_factory=dict)
+    learned: Mapping[tuple[str, int], Learned] = field(default_factory=dict)
+    quarantine: Mapping[str, Quarantine] = field(default_factory=dict)
+    readings: Mapping[Device, Reading] = field(default_factory=dict)
+    meter_problem: str | None = None
+    departures: Mapping[str, Departure] = field(default_factory=dict)
+    aged: Mapping[str, float] = field(default_factory=dict)
+    cached: frozenset[str] = frozenset()
+    prewarmed_at_s: float = 0.0
+    unloaded_at_s: float = 0.0
+
+    def is_hot(self, model: str) -> bool:
+        """Whether readiness waits for the model."""
+        stored = self.models.get(model)
+        is_production = self.profile is Profile.PRODUCTION
+        return is_production and stored is not None and stored.tier is Tier.HOT
+
+    def is_asked_for(self, model: str) -> bool:
+        desired = self.desired.get(model)
+        return desired is not None and desired.loaded
 
     def is_wanted(self, model: str) -> bool:
         """Whether the serving server is to hold the model."""
-        stored = self.models.get(model)
-        if stored is None:
+        if model not in self.models:
             return False
-        if stored.tier is Tier.HOT:
-            return True
-        desired = self.desired.get(model)
-        return desired is not None and desired.loaded
+        return model in self.kept or self.is_asked_for(model) or self.is_hot(model)
 
     def active_release(self, model: str) -> Release | None:
         release = self.releases.get(model)

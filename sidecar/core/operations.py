@@ -10,7 +10,7 @@ from sidecar.core.wanted import placement, progress
 
 def settle(operation: Operation, snapshot: Snapshot, now_s: float) -> Operation | None:
     """The ended operation, or None while it goes on."""
-    result = _ENDED[operation.kind](operation, snapshot)
+    result = _ENDED[operation.kind](operation, snapshot, now_s)
     if result is None:
         return None
     return replace(operation, finished_at_s=now_s, error=result or None)
@@ -20,26 +20,32 @@ def settle(operation: Operation, snapshot: Snapshot, now_s: float) -> Operation 
 # the error.
 
 
-def _load(operation: Operation, snapshot: Snapshot) -> str | None:
+def _load(operation: Operation, snapshot: Snapshot, now_s: float) -> str | None:
     model = operation.model
     if not snapshot.is_wanted(model):
         return "superseded: the model was asked to be unloaded"
+    quarantine = snapshot.quarantine.get(model)
+    if quarantine is not None and quarantine.holds(now_s):
+        return f"in quarantine: {quarantine.reason}"
     wanted = placement(snapshot, Server.SERVING, model)
     if wanted is None:
-        release = snapshot.releases.get(model)
-        if release and not release.is_active and release.steps[-1].at_s >= operation.created_at_s:
-            return f"version {release.version}: {release.reason}"
-        return None
+        return _first_version(operation, snapshot)
     found = progress(snapshot, Server.SERVING, model, wanted)
     if found.held:
         return ""
     failure = found.failure
-    if failure and not failure.lost and failure.at_s >= operation.created_at_s:
-        return failure.reason
+    is_news = failure and not failure.lost and failure.at_s >= operation.created_at_s
+    return failure.reason if failure and is_news else None
+
+
+def _first_version(operation: Operation, snapshot: Snapshot) -> str | None:
+    release = snapshot.releases.get(operation.model)
+    if release and not release.is_active and release.steps[-1].at_s >= operation.created_at_s:
+        return f"version {release.version}: {release.reason}"
     return None
 
 
-def _unload(operation: Operation, snapshot: Snapshot) -> str | None:
+def _unload(operation: Operation, snapshot: Snapshot, _now_s: float) -> str | None:
     model = operation.model
     if snapshot.is_wanted(model):
         return "superseded: the model was asked to be loaded"
@@ -48,7 +54,7 @@ def _unload(operation: Operation, snapshot: Snapshot) -> str | None:
     return "" if gone else None
 
 
-def _release(operation: Operation, snapshot: Snapshot) -> str | None:
+def _release(operation: Operation, snapshot: Snapshot, _now_s: float) -> str | None:
     release = snapshot.releases.get(operation.model)
     if _was_followed(operation, release):
         return "another release has followed; this one's end is in its own record"
@@ -57,7 +63,7 @@ def _release(operation: Operation, snapshot: Snapshot) -> str | None:
     return "" if release.state is ReleaseState.DONE else f"{release.state}: {release.reason}"
 
 
-def _rollback(operation: Operation, snapshot: Snapshot) -> str | None:
+def _rollback(operation: Operation, snapshot: Snapshot, _now_s: float) -> str | None:
     release = snapshot.releases.get(operation.model)
     if _was_followed(operation, release):
         return "another release has followed; this one's end is in its own record"
@@ -73,7 +79,7 @@ def _was_followed(operation: Operation, newest: Release | None) -> bool:
     return newest is not None and newest.id != operation.release_id
 
 
-_ENDED: dict[OperationKind, Callable[[Operation, Snapshot], str | None]] = {
+_ENDED: dict[OperationKind, Callable[[Operation, Snapshot, float], str | None]] = {
     OperationKind.LOAD: _load,
     OperationKind.UNLOAD: _unload,
     OperationKind.RELEASE: _release,

@@ -6,29 +6,47 @@ something to record, nothing is done, and the next plan starts from the record.
 
 What holds after each prefix of a plan: a version that serves is dropped only by a release
 that has proven another one, or when nobody wants the model; nothing loads on `serving` that
-has not been proven on `canary`; a server with a problem is left alone.
+has not been proven on `canary`; nothing loads that would pass the memory budget at its peak;
+a server with a problem is left alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import inf
 
-from contract.intent import Tier
 from sidecar.core.actions import (
+    Blocked,
     Check,
-    Ensure,
+    Keep,
+    LetGo,
     Note,
     Plan,
-    Remove,
     SaveRelease,
     SaveServing,
     Settle,
     Work,
 )
+from sidecar.core.admission import Rooms, admit
 from sidecar.core.advance import advance, roll_back
-from sidecar.core.fleet import CheckKind, OperationKind, Server, Snapshot
+from sidecar.core.fleet import CheckKind, Failure, OperationKind, Server, Snapshot
+from sidecar.core.ledger import ledger
+from sidecar.core.loads import claims, kept_for, loads, rescues
 from sidecar.core.operations import settle
 from sidecar.core.policy import Policy, retry_at_s
-from sidecar.core.release import Release, ReleaseState, admit, release_id
-from sidecar.core.wanted import Placement, placement, progress, serving_versions
+from sidecar.core.release import ON_CANARY, Release, ReleaseState, release_id
+from sidecar.core.release import admit as admit_release
+from sidecar.core.removals import removals
+from sidecar.core.residency import (
+    PREWARM_EVERY_S,
+    arrivals,
+    dismissals,
+    idle_at_s,
+    is_set_aside,
+    prewarms,
+)
+from sidecar.core.setaside import readmissions, set_asides
+from sidecar.core.wanted import placement, progress, wanted_models
+from sidecar.core.worth import Worth
 
 INTRODUCED_BY = "pilotlight"
 
@@ -40,11 +58,73 @@ def plan(snapshot: Snapshot, policy: Policy, now_s: float) -> Plan:
         *_adoptions(snapshot),
         *_introductions(snapshot, now_s),
         *_settled(snapshot, now_s),
+        *readmissions(snapshot),
+        *set_asides(snapshot, now_s),
     )
     if notes:
         return Plan(notes=notes, wake_at_s=now_s)
-    work = (*_removals(snapshot, now_s), *_loads(snapshot, policy, now_s), *_checks(snapshot))
-    return Plan(work=work, wake_at_s=_wake_at_s(snapshot, now_s))
+    worth = Worth(snapshot, policy, now_s)
+    rooms = Rooms(snapshot, ledger(snapshot, policy), worth)
+    for departure in dismissals(snapshot, worth, now_s):
+        rooms.dismiss(departure)
+    wanted = claims(snapshot, worth, now_s)
+    admission = admit(wanted, rooms)
+    notes = (
+        *_give_up(snapshot, policy, admission.blocked, now_s),
+        *kept_for(arrivals(snapshot, now_s), admission.blocked),
+        *rescues(snapshot, wanted, rooms, now_s),
+    )
+    rooms.relieve()
+    is_tick = now_s >= snapshot.prewarmed_at_s + PREWARM_EVERY_S
+    if is_tick and not wanted and not rooms.gone:
+        notes += tuple(prewarms(snapshot, policy, worth, rooms, now_s))
+    notes += tuple(rooms.gone.values())
+    if notes:
+        return Plan(notes=notes, blocked=admission.blocked, prewarmed=is_tick, wake_at_s=now_s)
+    work = (
+        *removals(snapshot, now_s),
+        *loads(snapshot, policy, wanted, admission),
+        *_checks(snapshot),
+    )
+    return Plan(
+        work=work,
+        blocked=admission.blocked,
+        prewarmed=is_tick,
+        wake_at_s=_wake_at_s(snapshot, worth, now_s),
+    )
+
+
+def _give_up(
+    snapshot: Snapshot, policy: Policy, blocked: Mapping[str, Blocked], now_s: float
+) -> Iterator[Note]:
+    """A release or a load that cannot fit ends, and says what it would have taken.
+
+    What was kept and fits no more is let go: nobody waits for it.
+    """
+    for model, obstacle in blocked.items():
+        if not obstacle.is_final:
+            continue
+        for operation in snapshot.operations:
+            if operation.kind is OperationKind.LOAD and operation.model == model:
+                error = f"{obstacle}; it is loaded as soon as there is room"
+                yield Settle(operation=replace(operation, finished_at_s=now_s, error=error))
+        release = snapshot.active_release(model)
+        if release is not None and release.state is not ReleaseState.ROLLING_BACK:
+            server = Server.CANARY if release.state in ON_CANARY else Server.SERVING
+            wanted = placement(snapshot, server, model)
+            failed = Failure(
+                reason=str(obstacle),
+                lost=False,
+                attempts=1,
+                at_s=now_s,
+                config=wanted.config if wanted else "",
+            )
+            seen = replace(snapshot, failures={(server, model): failed})
+            after = advance(release, seen, policy, now_s)
+            if after is not release:
+                yield SaveRelease(release=after)
+        elif model in snapshot.kept and model not in snapshot.waiting:
+            yield LetGo(model=model, reason=str(obstacle))
 
 
 def _advances(snapshot: Snapshot, policy: Policy, now_s: float) -> Iterator[Note]:
@@ -75,23 +155,26 @@ def _rolled_back_by_request(release: Release, snapshot: Snapshot, now_s: float) 
 
 def _adoptions(snapshot: Snapshot) -> Iterator[Note]:
     """What a server already serves is the truth where the record is lost."""
-    for name, model in sorted(snapshot.models.items()):
-        ready = snapshot.servers[Server.SERVING].ready(name) & model.versions.keys()
-        if ready and name not in snapshot.serving and not snapshot.active_release(name):
+    view = snapshot.servers[Server.SERVING]
+    for name in sorted(view.index.keys() & snapshot.models.keys() - snapshot.serving.keys()):
+        ready = view.ready(name) & snapshot.models[name].versions.keys()
+        if ready and not snapshot.active_release(name):
             yield SaveServing(model=name, version=max(ready), reason="found serving, no record")
+            if not snapshot.is_wanted(name) and name not in snapshot.desired:
+                yield Keep(model=name, reason="found serving, no record")
 
 
 def _introductions(snapshot: Snapshot, now_s: float) -> Iterator[Note]:
     """A wanted model that has never served goes the way of every release, without a base."""
-    for name, model in sorted(snapshot.models.items()):
-        if not snapshot.is_wanted(name) or name in snapshot.serving:
+    view = snapshot.servers[Server.SERVING]
+    for name in sorted(wanted_models(snapshot) - snapshot.serving.keys()):
+        if is_set_aside(snapshot, name, now_s) or view.ready(name):
             continue
-        if snapshot.servers[Server.SERVING].ready(name):
-            continue
+        model = snapshot.models[name]
         release = snapshot.releases.get(name)
         if release is None or _worth_another_try(release, snapshot, model.newest):
             yield SaveRelease(
-                release=admit(
+                release=admit_release(
                     release_id=release_id(name, model.newest, now_s),
                     model=name,
                     version=model.newest,
@@ -106,8 +189,11 @@ def _worth_another_try(release: Release, snapshot: Snapshot, newest: int) -> boo
     if release.is_active:
         return False
     desired = snapshot.desired.get(release.model)
-    asked_again = desired is not None and desired.requested_at_s > release.steps[-1].at_s
-    return newest != release.version or asked_again
+    ended_at_s = release.steps[-1].at_s
+    asked_again = desired is not None and desired.requested_at_s > ended_at_s
+    quarantine = snapshot.quarantine.get(release.model)
+    is_over = quarantine is not None and quarantine.since_s >= ended_at_s
+    return newest != release.version or asked_again or is_over
 
 
 def _settled(snapshot: Snapshot, now_s: float) -> Iterator[Note]:
@@ -115,98 +201,6 @@ def _settled(snapshot: Snapshot, now_s: float) -> Iterator[Note]:
         ended = settle(operation, snapshot, now_s)
         if ended is not None:
             yield Settle(operation=ended)
-
-
-def _removals(snapshot: Snapshot, now_s: float) -> Iterator[Work]:
-    for server, view in snapshot.servers.items():
-        if view.problem is not None:
-            continue
-        for model in sorted(view.staged.keys() | view.index.keys()):
-            there = model in view.staged or not view.is_unloaded(model)
-            if not there or (server, model) in snapshot.busy:
-                continue
-            failure = snapshot.failures.get((server, model))
-            if (
-                failure
-                and not failure.config
-                and now_s < retry_at_s(failure.attempts, failure.at_s)
-            ):
-                continue
-            reason = _reason_to_remove(snapshot, server, model)
-            if reason:
-                yield Remove(server=server, model=model, reason=reason)
-
-
-def _reason_to_remove(snapshot: Snapshot, server: Server, model: str) -> str | None:
-    """Why a server should let go of a model, else None.
-
-    A model that vanished from the store keeps serving: an unmounted store must not take
-    traffic down.
-    """
-    if server is Server.SERVING:
-        if model not in snapshot.models or serving_versions(snapshot, model):
-            return None
-        if not snapshot.is_wanted(model):
-            return "nobody wants it: its tier is cold and no load was asked for"
-        release = snapshot.active_release(model)
-        return release.reason if release and release.state is ReleaseState.ROLLING_BACK else None
-    wanted = placement(snapshot, server, model)
-    if wanted is None:
-        return "no release needs it on canary"
-    view = snapshot.servers[server]
-    if not view.is_unloaded(model) and view.staged.get(model) != wanted.config:
-        # A reload of the same version would fail silently; a fresh load cannot.
-        return "the next step of its release starts from a fresh load"
-    return None
-
-
-def _loads(snapshot: Snapshot, policy: Policy, now_s: float) -> Iterator[Work]:
-    for server, view in snapshot.servers.items():
-        if view.problem is not None:
-            continue
-        free = policy.parallel_loads - sum(1 for busy, _ in snapshot.busy if busy is server)
-        due = sorted(
-            (_load_order(snapshot, model), model)
-            for model in snapshot.models
-            if _is_due(snapshot, server, model, now_s)
-        )
-        for _, model in due[: max(0, free)]:
-            wanted = placement(snapshot, server, model)
-            if wanted is not None:
-                reason = _reason_to_load(snapshot, server, model, wanted)
-                yield Ensure(server=server, model=model, placement=wanted, reason=reason)
-
-
-def _is_due(snapshot: Snapshot, server: Server, model: str, now_s: float) -> bool:
-    wanted = placement(snapshot, server, model)
-    if wanted is None or (server, model) in snapshot.busy:
-        return False
-    if server is Server.CANARY and _reason_to_remove(snapshot, server, model):
-        return False
-    found = progress(snapshot, server, model, wanted)
-    failure = found.failure
-    return not found.held and (
-        failure is None or now_s >= retry_at_s(failure.attempts, failure.at_s)
-    )
-
-
-def _load_order(snapshot: Snapshot, model: str) -> tuple[bool, int]:
-    """Hot before cold; the largest first, because it takes longest."""
-    stored = snapshot.models[model]
-    bytes_on_disk = stored.versions[stored.newest].manifest.cost.disk_bytes
-    return stored.tier is not Tier.HOT, -bytes_on_disk
-
-
-def _reason_to_load(snapshot: Snapshot, server: Server, model: str, wanted: Placement) -> str:
-    release = snapshot.active_release(model)
-    if release is not None:
-        return f"release of version {release.version} is {release.state}"
-    ready = snapshot.servers[server].ready(model)
-    if ready == frozenset(wanted.versions):
-        return "already loaded there: to be adopted once it answers rightly"
-    if snapshot.models[model].tier is Tier.HOT:
-        return "its tier is hot"
-    return "a load was asked for"
 
 
 def _checks(snapshot: Snapshot) -> Iterator[Work]:
@@ -226,7 +220,7 @@ def _checks(snapshot: Snapshot) -> Iterator[Work]:
                 )
 
 
-def _wake_at_s(snapshot: Snapshot, now_s: float) -> float | None:
+def _wake_at_s(snapshot: Snapshot, worth: Worth, now_s: float) -> float | None:
     times = [
         release.soak_until_s
         for release in snapshot.releases.values()
@@ -236,5 +230,15 @@ def _wake_at_s(snapshot: Snapshot, now_s: float) -> float | None:
         retry
         for failure in snapshot.failures.values()
         if (retry := retry_at_s(failure.attempts, failure.at_s)) > now_s
+    ]
+    times += [
+        quarantine.until_s
+        for quarantine in snapshot.quarantine.values()
+        if quarantine.until_s is not None and quarantine.until_s > now_s
+    ]
+    times += [
+        idle_s
+        for model in snapshot.kept
+        if model in snapshot.models and (idle_s := idle_at_s(snapshot, worth, model)) < inf
     ]
     return min(times, default=None)

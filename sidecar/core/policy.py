@@ -1,9 +1,21 @@
 """Limits that decisions obey."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sidecar.core.memory import Device
+from sidecar.core.ranking import Ranking
 
 FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 60.0
+
+
+class OnDrift(StrEnum):
+    """What follows when somebody else loads or unloads a model."""
+
+    REPAIR = "repair"
+    ADOPT = "adopt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,11 +26,21 @@ class Policy:
     `--model-load-thread-count`, because in-place changes queue in the same pool.
     `lost_attempts`: how often the canary server may be lost under a version before the
     version is held responsible.
+    `budgets`: bytes that models may hold per device, less the share `headroom`; a device
+    without one has its capacity for a budget. `price`: cold-start seconds that the operator
+    is willing to pay to save one GiB-hour of memory. `ranking` chooses whom to evict; `prewarm`
+    whether models are loaded ahead of their requests.
     """
 
     soak_s: float
     parallel_loads: int
     lost_attempts: int = 3
+    budgets: Mapping[Device, int] = field(default_factory=dict)
+    headroom: float = 0.1
+    price: float = 3.0
+    ranking: Ranking = Ranking.VALUE
+    prewarm: bool = True
+    on_drift: OnDrift = OnDrift.REPAIR
 
 
 def retry_at_s(attempts: int, failed_at_s: float) -> float:

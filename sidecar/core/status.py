@@ -4,18 +4,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from contract.intent import Tier
-from sidecar.core.fleet import Server, Snapshot
+from sidecar.core.fleet import Mode, Server, Snapshot
 from sidecar.core.wanted import placement, progress
 
 
 class Warmth(StrEnum):
     """How far a model is from answering at full speed.
 
-    `disk`: only in the store. `loaded`: Triton has it. `warmed`: loaded, warmed up, and the
-    health query was answered rightly.
+    `disk`: only in the store. `page_cache`: its files are in the memory of the machine.
+    `loaded`: Triton has it. `warmed`: loaded, warmed up, and the health query was answered
+    rightly.
     """
 
     DISK = "disk"
+    PAGE_CACHE = "page_cache"
     LOADED = "loaded"
     WARMED = "warmed"
 
@@ -60,10 +62,12 @@ def unready(snapshot: Snapshot) -> list[str]:
     view = snapshot.servers[Server.SERVING]
     if view.problem is not None:
         return [f"serving server: {view.problem}"]
+    if snapshot.mode is Mode.DRAINING:
+        return ["draining, because somebody asked for it"]
     found = [
         f"{name}: {_reason(snapshot, name)}"
         for name, model in sorted(snapshot.models.items())
-        if model.tier is Tier.HOT and not view.answers(name)
+        if snapshot.is_hot(name) and not view.answers(name)
     ]
     if snapshot.models or view.verified:
         return found
@@ -73,7 +77,7 @@ def unready(snapshot: Snapshot) -> list[str]:
 def _warmth(snapshot: Snapshot, model: str) -> Warmth:
     view = snapshot.servers[Server.SERVING]
     if view.problem is not None or not view.ready(model):
-        return Warmth.DISK
+        return Warmth.PAGE_CACHE if model in snapshot.cached else Warmth.DISK
     return Warmth.WARMED if view.answers(model) else Warmth.LOADED
 
 
@@ -82,8 +86,12 @@ def _reason(snapshot: Snapshot, model: str) -> str:
     release = snapshot.active_release(model)
     if problem is not None:
         return f"serving server: {problem}"
+    quarantine = snapshot.quarantine.get(model)
+    if quarantine is not None and not snapshot.servers[Server.SERVING].answers(model):
+        return f"in quarantine: {quarantine.reason}"
     if not snapshot.is_wanted(model):
-        return "cold and not asked for"
+        departure = snapshot.departures.get(model)
+        return departure.reason if departure else "not asked for yet"
     if release is not None:
         return f"release of version {release.version}: {release.state}: {release.reason}"
     return _reason_at_rest(snapshot, model)
@@ -95,7 +103,10 @@ def _reason_at_rest(snapshot: Snapshot, model: str) -> str:
         found = progress(snapshot, Server.SERVING, model, wanted)
         if found.failure is not None:
             return found.failure.reason
-        return "loaded, warmed and probed" if found.held else "loading"
+        if not found.held:
+            return "loading"
+        kept = snapshot.kept.get(model)
+        return f"loaded, warmed and probed: {kept.reason}" if kept else "loaded, warmed and probed"
     release = snapshot.releases.get(model)
     if release is not None and model not in snapshot.serving:
         return f"version {release.version} was {release.state}: {release.reason}"

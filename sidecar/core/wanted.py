@@ -27,6 +27,13 @@ class Progress:
     failure: Failure | None
 
 
+def wanted_models(snapshot: Snapshot) -> set[str]:
+    """Those that the serving server is to hold: few of a large fleet."""
+    hot = {name for name in snapshot.models if snapshot.is_hot(name)}
+    asked = {name for name, desired in snapshot.desired.items() if desired.loaded}
+    return (hot | asked | snapshot.kept.keys()) & snapshot.models.keys()
+
+
 def serving_versions(snapshot: Snapshot, model: str) -> tuple[int, ...]:
     """Versions that the serving server is to hold, ascending; empty when it is not to.
 

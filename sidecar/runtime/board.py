@@ -4,17 +4,44 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sidecar.core.fleet import CheckKind, Failure, Outcome, Server, Verification, VersionState
+from sidecar.core.demand import Demand
+from sidecar.core.fleet import (
+    CheckKind,
+    Departure,
+    Failure,
+    Outcome,
+    Server,
+    Verification,
+    VersionState,
+)
+from sidecar.core.learned import Learned
+from sidecar.core.memory import Device, Reading
+from sidecar.runtime.tally import Tally
 
 Pair = tuple[Server, str]
 
 
 class Board:
+    """Facts of this process.
+
+    `demand` and `learned` are copies of the record, which only the loop writes.
+    """
+
     def __init__(self) -> None:
         self.busy: set[Pair] = set()
         self.checking: set[str] = set()
         self.failures: dict[Pair, Failure] = {}
         self.outcomes: dict[tuple[str, CheckKind], Outcome] = {}
+        self.tally = Tally()
+        self.demand: dict[str, Demand] = {}
+        self.learned: dict[tuple[str, int], Learned] = {}
+        self.readings: dict[Device, Reading] = {}
+        self.departures: dict[str, Departure] = {}
+        self.aged: dict[str, float] = {}
+        self.last_victim_score = 0.0
+        self.cached: set[str] = set()
+        self.prewarmed_at_s = 0.0
+        self.unloaded_at_s = 0.0
         self._verified: dict[Pair, Verification] = {}
 
     def verified(self, server: Server) -> Mapping[str, Verification]:

@@ -8,7 +8,9 @@ from sidecar.core.actions import Ensure, Remove
 from sidecar.core.fleet import Server, Verification, VersionState
 from sidecar.errors import Unproven
 from sidecar.runtime.lanes import REST_AFTER_LOAD_S, Lane
+from sidecar.runtime.learn import Learner, Took
 from sidecar.runtime.prove import Prover
+from sidecar.runtime.warm import Warmer
 from sidecar.runtime.world import World
 
 UNLOAD_TIMEOUT_S = 120.0
@@ -16,9 +18,19 @@ POLL_S = 0.02
 
 
 class Driver:
-    def __init__(self, world: World, prover: Prover, *, load_timeout_s: float) -> None:
+    def __init__(
+        self,
+        world: World,
+        prover: Prover,
+        warmer: Warmer,
+        learner: Learner,
+        *,
+        load_timeout_s: float,
+    ) -> None:
         self._world = world
         self._prover = prover
+        self._warmer = warmer
+        self._learner = learner
         self._load_timeout_s = load_timeout_s
         self._lanes = {server: Lane() for server in Server}
 
@@ -31,22 +43,44 @@ class Driver:
             ContractError: golden samples cannot be read.
             OSError: the stage cannot be written.
         """
-        model, placement, board = action.model, action.placement, self._world.board
-        stage = self._world.stages[action.server]
+        server, model, placement = action.server, action.model, action.placement
         wanted = frozenset(placement.versions)
-        ready = _ready(await self._states(action.server, model))
-        adopted = ready == wanted and (await stage.read()).get(model) == placement.config
-        if not adopted:
-            async with self._lanes[action.server].loading(drops=bool(ready - wanted)):
-                await stage.write(model, placement)
-                await self._world.servers[action.server].load(model, timeout_s=self._load_timeout_s)
-        await self._verify_index(action.server, model, wanted)
-        known = board.verified(action.server).get(model)
-        for version in sorted(wanted - (known.versions if known else frozenset())):
-            await self._prover.probe(action.server, model, version)
+        ready = _ready(await self._states(server, model))
+        staged = (await self._world.stages[server].read()).get(model)
+        adopted = ready == wanted and staged == placement.config
+        async with self._learner.watch(action, new=wanted - ready) as took:
+            if not adopted:
+                await self._load(action, ready, took)
+            await self._verify_index(server, model, wanted)
+            await self._prove(action, took)
         verification = Verification(versions=wanted, config=placement.config)
-        board.verify((action.server, model), verification)
+        self._world.board.verify((server, model), verification)
         return adopted
+
+    async def _load(self, action: Ensure, ready: frozenset[int], took: Took) -> None:
+        server, model, placement = action.server, action.model, action.placement
+        wanted = frozenset(placement.versions)
+        port = self._world.servers[server]
+        took.read_s = await self._learner.read_ahead(model, wanted - ready)
+        async with self._lanes[server].loading(drops=bool(ready - wanted)):
+            await self._world.stages[server].write(model, placement)
+            began_s = time.monotonic()
+            await port.load(model, timeout_s=self._load_timeout_s)
+            took.load_s = time.monotonic() - began_s
+        if server is Server.SERVING:
+            counts = (await port.requests_served()).get(model, {})
+            self._world.board.tally.loaded(model, counts, wanted - ready)
+
+    async def _prove(self, action: Ensure, took: Took) -> None:
+        """What came new to the serving server is warmed until its latency is steady."""
+        server, model, wanted = action.server, action.model, frozenset(action.placement.versions)
+        known = self._world.board.verified(server).get(model)
+        for version in sorted(wanted - (known.versions if known else frozenset())):
+            if version in took.versions and server is Server.SERVING:
+                began_s = time.monotonic()
+                took.curves = await self._warmer.warm(server, model, version)
+                took.warm_up_s = time.monotonic() - began_s
+            await self._prover.probe(server, model, version)
 
     async def remove(self, action: Remove) -> None:
         """Unload and wait until the index says so; only then the memory is free.
@@ -69,6 +103,8 @@ class Driver:
                 await asyncio.sleep(POLL_S)
         await self._world.stages[action.server].clear(action.model)
         self._world.board.forget((action.server, action.model))
+        if action.server is Server.SERVING:
+            self._world.board.unloaded_at_s = time.time()
 
     async def _rest_after_a_load_of_before(self, action: Remove) -> None:
         """A load that timed out, or that another process began, still ends in the server."""

@@ -8,9 +8,23 @@ import time
 from typing import assert_never
 
 from contract.errors import ContractError
-from sidecar.core.actions import Check, Ensure, Note, Remove, SaveRelease, SaveServing, Settle, Work
+from sidecar.core.actions import (
+    Check,
+    Ensure,
+    Keep,
+    LetGo,
+    Note,
+    Numbers,
+    Readmit,
+    Remove,
+    SaveRelease,
+    SaveServing,
+    SetAside,
+    Settle,
+    Work,
+)
 from sidecar.core.events import Event, EventDetail, EventName
-from sidecar.core.fleet import CheckKind, Outcome, Server
+from sidecar.core.fleet import CheckKind, Departure, Kept, Outcome, Server
 from sidecar.core.release import ReleaseState
 from sidecar.errors import ServerError, ServerLost, Unproven
 from sidecar.runtime.drive import Driver
@@ -28,6 +42,15 @@ class Executor:
 
     async def note(self, note: Note) -> None:
         """Record one thing. Raises StateConflict or StateUnavailable."""
+        match note:
+            case Keep() | LetGo() | SetAside() | Readmit():
+                await self._note_residency(note)
+            case SaveRelease() | SaveServing() | Settle():
+                await self._note_release(note)
+            case _:
+                assert_never(note)
+
+    async def _note_release(self, note: SaveRelease | SaveServing | Settle) -> None:
         records = self._world.records
         match note:
             case SaveRelease(release=release):
@@ -55,8 +78,34 @@ class Executor:
                     kind=operation.kind.value,
                     error=operation.error or "",
                 )
-            case _:
-                assert_never(note)
+
+    async def _note_residency(self, note: Keep | LetGo | SetAside | Readmit) -> None:
+        records = self._world.records
+        match note:
+            case Keep(model=model, reason=reason, numbers=numbers):
+                await records.keep(model, Kept(since_s=time.time(), reason=reason))
+                await self._say(EventName.MODEL_KEPT, model, reason=reason, numbers=numbers)
+            case LetGo(model=model, reason=reason, numbers=numbers):
+                await records.let_go(model)
+                board = self._world.board
+                board.departures[model] = Departure(at_s=time.time(), reason=reason)
+                if note.evicted:
+                    board.last_victim_score = note.score
+                name = EventName.MODEL_EVICTED if note.evicted else EventName.MODEL_LET_GO
+                await self._say(name, model, reason=reason, numbers=numbers)
+            case SetAside(model=model, quarantine=quarantine):
+                await records.set_aside(model, quarantine)
+                await self._say(
+                    EventName.MODEL_SET_ASIDE,
+                    model,
+                    kind=quarantine.kind.value,
+                    times=quarantine.times,
+                    until_s=quarantine.until_s or "somebody clears it",
+                    reason=quarantine.reason,
+                )
+            case Readmit(model=model, reason=reason):
+                await records.readmit(model)
+                await self._say(EventName.MODEL_READMITTED, model, reason=reason)
 
     async def work(self, action: Work) -> None:
         """Do one thing; what came of it is on the board and told afterwards."""
@@ -148,8 +197,15 @@ class Executor:
         *,
         server: Server | None = None,
         began_s: float | None = None,
+        numbers: Numbers | None = None,
         **detail: EventDetail,
     ) -> None:
         seconds = None if began_s is None else time.monotonic() - began_s
-        event = Event(name=name, model=model, server=server, seconds=seconds, detail=detail)
+        event = Event(
+            name=name,
+            model=model,
+            server=server,
+            seconds=seconds,
+            detail={**detail, **(numbers or {})},
+        )
         await self._world.telemetry.record(event)

@@ -3,19 +3,21 @@
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
-from sidecar.core.actions import Check, Work
-from sidecar.core.events import Event, EventName
-from sidecar.core.fleet import Server, Snapshot
+from sidecar.core.actions import Check, Plan, Work
+from sidecar.core.events import Event, EventDetail, EventName
+from sidecar.core.fleet import Mode, Profile, Server, Snapshot
 from sidecar.core.planner import plan
 from sidecar.core.policy import Policy
 from sidecar.core.status import unready
-from sidecar.errors import SidecarError, StateConflict
-from sidecar.ports import StateStore
+from sidecar.errors import SidecarError, StateConflict, StateUnavailable
+from sidecar.runtime.collect import Collector
 from sidecar.runtime.execute import Executor
 from sidecar.runtime.observe import observe
+from sidecar.runtime.schedule import Schedule
 from sidecar.runtime.world import World
 
 AFTER_CONFLICT_S = 0.02
@@ -29,22 +31,39 @@ class Loop:
     """
 
     def __init__(
-        self, world: World, executor: Executor, state: StateStore, policy: Policy, interval_s: float
+        self,
+        world: World,
+        executor: Executor,
+        collector: Collector,
+        *,
+        policy: Policy,
+        schedule: Schedule,
+        interval_s: float,
     ) -> None:
         self._world = world
         self._executor = executor
-        self._state = state
+        self._collector = collector
+        self._schedule = schedule
         self._policy = policy
         self._interval_s = interval_s
-        self._wake = asyncio.Event()
+        self._wake = world.waiting.wake
         self._tasks: set[asyncio.Task[None]] = set()
         self.snapshot: Snapshot | None = None
+        self.plan = Plan()
         self._seen_at_s = 0.0
         self.problem: str | None = "the first look at the servers has not ended yet"
 
     @property
     def snapshot_age_s(self) -> float:
         return time.monotonic() - self._seen_at_s
+
+    @property
+    def policy(self) -> Policy:
+        return self._policy
+
+    def profile(self) -> Profile:
+        """The one that holds now."""
+        return self._schedule.profile(time.time())
 
     async def run(self) -> None:
         watcher = asyncio.create_task(self._wake_on_change())
@@ -60,9 +79,11 @@ class Loop:
             for task in (watcher, *self._tasks):
                 task.cancel()
             await asyncio.gather(watcher, *self._tasks, return_exceptions=True)
+            with suppress(StateUnavailable):
+                await self._collector.close()
 
     async def _wake_on_change(self) -> None:
-        async for _ in self._state.watch():
+        async for _ in self._world.records.watch():
             self._wake.set()
 
     async def _guarded_cycle(self) -> float:
@@ -82,8 +103,11 @@ class Loop:
 
     async def _cycle(self) -> float:
         began_s = time.monotonic()
-        seen = await observe(self._world, self.snapshot)
-        snapshot = seen.snapshot
+        if self.snapshot is None:
+            await self._collector.recall()
+        await self._collector.collect(frozenset(self._world.board.busy))
+        seen = await observe(self._world, self.snapshot, self.profile())
+        snapshot = replace(seen.snapshot, meter_problem=self._collector.meter_problem)
         await self._tell_changes(self.snapshot, snapshot)
         self.snapshot, self._seen_at_s = snapshot, time.monotonic()
         self._world.telemetry.show(snapshot, self._seen_at_s - began_s)
@@ -92,6 +116,13 @@ class Loop:
             raise seen.problem
         now_s = time.time()
         planned = plan(snapshot, self._policy, now_s)
+        await self._tell_blocked(self.plan, planned)
+        self.plan = planned
+        self._world.waiting.look(snapshot, planned.blocked)
+        if snapshot.mode is Mode.PAUSED:
+            return self._interval_s
+        if planned.prewarmed:
+            self._world.board.prewarmed_at_s = now_s
         for note in planned.notes:
             await self._executor.note(note)
         for work in planned.work:
@@ -123,6 +154,17 @@ class Loop:
                 self._wake.set()
 
         task.add_done_callback(finished)
+
+    async def _tell_blocked(self, before: Plan, now: Plan) -> None:
+        """Tell what does not fit once, not in every cycle that it lasts."""
+        for model, obstacle in now.blocked.items():
+            if model not in before.blocked:
+                detail: dict[str, EventDetail] = {
+                    "reason": str(obstacle),
+                    "needed_bytes": obstacle.needed_bytes,
+                }
+                event = Event(name=EventName.DOES_NOT_FIT, model=model, detail=detail)
+                await self._world.telemetry.record(event)
 
     async def _trouble(self, problem: str) -> None:
         """Tell a problem once, not in every cycle that it lasts."""

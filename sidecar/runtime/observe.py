@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, replace
 
-from sidecar.core.fleet import Server, ServerView, Snapshot
+from sidecar.core.fleet import Profile, Server, ServerView, Snapshot
 from sidecar.errors import ServerError, StateUnavailable
 from sidecar.runtime.board import Pair
 from sidecar.runtime.world import World
@@ -17,7 +17,9 @@ class Observation:
     problem: StateUnavailable | None = None
 
 
-async def observe(world: World, before: Snapshot | None) -> Observation:
+async def observe(
+    world: World, before: Snapshot | None, profile: Profile = Profile.PRODUCTION
+) -> Observation:
     """Look at everything once. A server that does not answer is a fact of the snapshot.
 
     Raises:
@@ -35,6 +37,16 @@ async def observe(world: World, before: Snapshot | None) -> Observation:
         failures=dict(board.failures),
         outcomes=dict(board.outcomes),
         store_problems=problems,
+        profile=profile,
+        waiting=world.waiting.since_s,
+        demand=dict(board.demand),
+        learned=dict(board.learned),
+        readings=dict(board.readings),
+        departures=dict(board.departures),
+        aged=dict(board.aged),
+        cached=frozenset(board.cached),
+        prewarmed_at_s=board.prewarmed_at_s,
+        unloaded_at_s=board.unloaded_at_s,
     )
     try:
         return Observation(snapshot=await _with_record(world, seen))
@@ -52,6 +64,9 @@ async def _with_record(world: World, seen: Snapshot) -> Snapshot:
         serving=await records.serving(),
         releases=await records.releases(),
         operations=await records.operations(),
+        kept=await records.kept(),
+        quarantine=await records.quarantine(),
+        mode=await records.mode(),
     )
     world.board.keep_outcomes({r.id for r in snapshot.releases.values() if r.is_active})
     return snapshot
@@ -64,6 +79,9 @@ def _with_record_of(before: Snapshot, seen: Snapshot) -> Snapshot:
         serving=before.serving,
         releases=before.releases,
         operations=before.operations,
+        kept=before.kept,
+        quarantine=before.quarantine,
+        mode=before.mode,
     )
 
 

@@ -62,6 +62,9 @@ class Prover:
         return max(difference.scaled_error for difference in differences)
 
     async def _query(self, server: Server, model: str, version: int, inputs: Tensors) -> Tensors:
-        return await self._world.servers[server].infer(
+        answer = await self._world.servers[server].infer(
             model, version, inputs, timeout_s=self._query_timeout_s
         )
+        if server is Server.SERVING:
+            self._world.board.tally.sent(model, version)
+        return answer

@@ -4,18 +4,26 @@ desired/<model>       what people asked for; written by the API
 operation/<kind>/<model>   requests that have not ended; made by the API, ended by the loop
 release/<model>       the model's newest release; begun by API or loop, moved by the loop
 serving/<model>       the recorded version; written by the loop
+kept/<model>          models that are to stay loaded, and why; written by the loop
+quarantine/<model>    models that are not loaded for a while; written by the loop, ended by both
+demand/<model>        requests so far; written by the loop now and then
+learned/<model>/<n>   what loads of a version took; written after each load
+control               mode of the sidecar; written by the API
 archive/...           releases that were followed by another, and operations that ended
 """
 
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pydantic import TypeAdapter
 
-from sidecar.core.fleet import Desired, Operation
+from sidecar.core.demand import Demand
+from sidecar.core.fleet import Desired, Kept, Mode, Operation, Quarantine
+from sidecar.core.learned import Learned
 from sidecar.core.release import Release
 from sidecar.errors import StateConflict
-from sidecar.ports import StateStore
+from sidecar.ports import StateStore, Stored
 
 T = TypeVar("T")
 
@@ -23,11 +31,21 @@ _DESIRED = TypeAdapter(Desired)
 _OPERATION = TypeAdapter(Operation)
 _RELEASE = TypeAdapter(Release)
 _SERVING = TypeAdapter(int)
+_KEPT = TypeAdapter(Kept)
+_QUARANTINE = TypeAdapter(Quarantine)
+_DEMAND = TypeAdapter(Demand)
+_LEARNED = TypeAdapter(Learned)
+_MODE = TypeAdapter(Mode)
 
 
 class Records:
     def __init__(self, state: StateStore) -> None:
         self._state = state
+        self._parsed: dict[str, tuple[int, object]] = {}
+
+    def watch(self) -> AsyncIterator[int]:
+        """Yields after each change of any record; see `StateStore.watch`."""
+        return self._state.watch()
 
     async def desired(self) -> dict[str, Desired]:
         return await self._all("desired/", _DESIRED)
@@ -40,6 +58,45 @@ class Records:
 
     async def operations(self) -> tuple[Operation, ...]:
         return tuple((await self._all("operation/", _OPERATION)).values())
+
+    async def kept(self) -> dict[str, Kept]:
+        return await self._all("kept/", _KEPT)
+
+    async def quarantine(self) -> dict[str, Quarantine]:
+        return await self._all("quarantine/", _QUARANTINE)
+
+    async def demand(self) -> dict[str, Demand]:
+        return await self._all("demand/", _DEMAND)
+
+    async def learned(self) -> dict[tuple[str, int], Learned]:
+        found = await self._all("learned/", _LEARNED)
+        named = {key.rpartition("/"): learned for key, learned in found.items()}
+        return {(model, int(version)): each for (model, _, version), each in named.items()}
+
+    async def mode(self) -> Mode:
+        stored = await self._state.get("control")
+        return _MODE.validate_json(stored.value) if stored else Mode.RUNNING
+
+    async def keep(self, model: str, kept: Kept) -> None:
+        await self._overwrite(f"kept/{model}", _dump(_KEPT, kept))
+
+    async def let_go(self, model: str) -> None:
+        await self._remove(f"kept/{model}")
+
+    async def set_aside(self, model: str, quarantine: Quarantine) -> None:
+        await self._overwrite(f"quarantine/{model}", _dump(_QUARANTINE, quarantine))
+
+    async def readmit(self, model: str) -> None:
+        await self._remove(f"quarantine/{model}")
+
+    async def set_demand(self, model: str, demand: Demand) -> None:
+        await self._overwrite(f"demand/{model}", _dump(_DEMAND, demand))
+
+    async def set_learned(self, model: str, version: int, learned: Learned) -> None:
+        await self._overwrite(f"learned/{model}/{version}", _dump(_LEARNED, learned))
+
+    async def set_mode(self, mode: Mode) -> None:
+        await self._overwrite("control", _dump(_MODE, mode))
 
     async def set_desired(self, model: str, desired: Desired) -> None:
         await self._overwrite(f"desired/{model}", _dump(_DESIRED, desired))
@@ -89,9 +146,7 @@ class Records:
     async def end_operation(self, operation: Operation) -> None:
         """Move an operation to the archive; readers find it in at least one place."""
         await self._overwrite(f"archive/operation/{operation.id}", _dump(_OPERATION, operation))
-        pending = await self._state.get(f"operation/{operation.id}")
-        if pending is not None:
-            await self._state.delete(pending.key, expect=pending.revision)
+        await self._remove(f"operation/{operation.id}")
 
     async def operation(self, operation_id: str) -> Operation | None:
         for key in (f"operation/{operation_id}", f"archive/operation/{operation_id}"):
@@ -102,9 +157,25 @@ class Records:
 
     async def _all(self, prefix: str, adapter: TypeAdapter[T]) -> dict[str, T]:
         return {
-            stored.key.removeprefix(prefix): adapter.validate_json(stored.value)
+            stored.key.removeprefix(prefix): self._parse(stored, adapter)
             for stored in await self._state.scan(prefix)
         }
+
+    def _parse(self, stored: Stored, adapter: TypeAdapter[T]) -> T:
+        """Most objects are as they were at the last look."""
+        known = self._parsed.get(stored.key)
+        if known is not None and known[0] == stored.revision:
+            return cast("T", known[1])
+        value = adapter.validate_json(stored.value)
+        self._parsed[stored.key] = (stored.revision, value)
+        return value
+
+    async def _remove(self, key: str) -> None:
+        """Raises StateConflict when somebody changes it meanwhile."""
+        stored = await self._state.get(key)
+        if stored is not None:
+            await self._state.delete(key, expect=stored.revision)
+        self._parsed.pop(key, None)
 
     async def _overwrite(self, key: str, value: str) -> None:
         """The last writer wins; whoever came in between is overwritten."""

@@ -2,30 +2,36 @@
 
 import time
 import uuid
+from collections.abc import Callable
+from dataclasses import replace
 
 from contract.intent import Tier
 from contract.strict import nearest
 from sidecar.core.events import Event, EventName
-from sidecar.core.fleet import Desired, Operation, OperationKind, StoredModel
+from sidecar.core.fleet import Desired, Mode, Operation, OperationKind, Profile, StoredModel
 from sidecar.core.release import CAN_ROLL_BACK, Release, admit, release_id
 from sidecar.errors import Conflict, Impossible, StateConflict, UnknownObject
+from sidecar.runtime.activate import Heat, quarantined
 from sidecar.runtime.world import World
 
 
 class Requests:
     """Each method raises a RequestRefused that says why, and then has changed nothing."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, profile: Callable[[], Profile]) -> None:
+        """`profile` says which one holds now."""
         self._world = world
         self._records = world.records
+        self._profile = profile
 
     async def load(self, model: str, *, actor: str) -> Operation:
         await self._stored(model)
+        await self._refuse_in_quarantine(model)
         return await self._want(OperationKind.LOAD, model, loaded=True, actor=actor)
 
     async def unload(self, model: str, *, actor: str) -> Operation:
         stored = await self._stored(model)
-        if stored.tier is Tier.HOT:
+        if stored.tier is Tier.HOT and self._profile() is Profile.PRODUCTION:
             raise Conflict(
                 "model_is_hot", f"{model} is hot and stays loaded; make its tier cold first"
             )
@@ -73,6 +79,35 @@ class Requests:
         operation = _operation(OperationKind.ROLLBACK, model, actor, release_id=release.id)
         return await self._begin(operation)
 
+    async def ensure(self, model: str, *, timeout_s: float) -> Heat:
+        """Return when the model answers; it is loaded and warmed once, however many ask.
+
+        Raises:
+            TooLate, Quarantined, DoesNotFit, NotNow: see `Waiting.wait_for`.
+        """
+        await self._stored(model)
+        return await self._world.waiting.wait_for(model, timeout_s)
+
+    async def unquarantine(self, model: str, *, actor: str) -> None:
+        """Let a model be loaded again as if it had never failed."""
+        await self._stored(model)
+        quarantine = (await self._records.quarantine()).get(model)
+        if quarantine is None:
+            raise Conflict("not_quarantined", f"{model} is not in quarantine")
+        over = replace(quarantine, until_s=time.time(), times=0)
+        await self._records.set_aside(model, over)
+        event = Event(
+            name=EventName.MODEL_READMITTED,
+            model=model,
+            detail={"actor": actor, "reason": "a person asked for it"},
+        )
+        await self._world.telemetry.record(event)
+
+    async def set_mode(self, mode: Mode, *, actor: str) -> None:
+        await self._records.set_mode(mode)
+        event = Event(name=EventName.MODE_CHANGED, detail={"mode": mode.value, "actor": actor})
+        await self._world.telemetry.record(event)
+
     async def _want(
         self, kind: OperationKind, model: str, *, loaded: bool, actor: str
     ) -> Operation:
@@ -99,6 +134,11 @@ class Requests:
                 "unknown_model", f"no model {model!r} in the store; {nearest(model, models)}"
             )
         return models[model]
+
+    async def _refuse_in_quarantine(self, model: str) -> None:
+        quarantine = (await self._records.quarantine()).get(model)
+        if quarantine is not None and quarantine.holds(time.time()):
+            raise quarantined(model, quarantine)
 
     async def _refuse_during_release(self, model: str) -> None:
         release = (await self._records.releases()).get(model)

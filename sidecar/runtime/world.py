@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidecar.core.fleet import Server
-from sidecar.ports import ModelServer, ModelStore, Stage
+from sidecar.ports import MemoryMeter, ModelServer, ModelStore, PageCache, Stage
+from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
 from sidecar.runtime.records import Records
 from sidecar.runtime.telemetry import Telemetry
@@ -15,6 +16,9 @@ class World:
     servers: Mapping[Server, ModelServer]
     stages: Mapping[Server, Stage]
     store: ModelStore
+    meter: MemoryMeter
+    page_cache: PageCache
     records: Records
     board: Board
+    waiting: Waiting
     telemetry: Telemetry

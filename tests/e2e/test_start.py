@@ -55,7 +55,7 @@ def test_a_cold_model_loads_on_request_and_unloads_on_request(running: Running) 
 
     running.admin.wait(running.admin.ask("/v1/models/session:unload"), 60)
     session = running.admin.model("session")
-    assert (session["warmth"], session["ready_versions"]) == ("disk", [])
+    assert (session["warmth"], session["ready_versions"]) == ("page_cache", [])
 
 
 def test_nobody_else_can_load_or_unload(running: Running) -> None:

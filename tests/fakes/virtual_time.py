@@ -14,7 +14,19 @@ import pytest
 T = TypeVar("T")
 # Small enough for a nanosecond, the loop's resolution, to make a difference.
 START_S = 1_000_000.0
-_CLOCKED = ("board", "drive", "execute", "lanes", "loop", "requests", "telemetry")
+_CLOCKED = (
+    "activate",
+    "board",
+    "collect",
+    "drive",
+    "execute",
+    "lanes",
+    "learn",
+    "loop",
+    "requests",
+    "telemetry",
+    "warm",
+)
 
 
 class _JumpingSelector(selectors.DefaultSelector):

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from contract.intent import Tier
 from sidecar.core.fleet import OperationKind, Server
+from sidecar.core.memory import CPU, Device
 from sidecar.core.policy import Policy
 from tests.builders import MIB, model
 from tests.simulation import Fate, Refusal, World
@@ -30,6 +32,16 @@ class Asked:
     def __call__(self, world: World) -> None:
         with suppress(Refusal):
             world.ask(self.kind, self.model, self.version)
+
+
+@dataclass(frozen=True)
+class WaitedFor:
+    """A request for a model, whether it is loaded or not."""
+
+    model: str
+
+    def __call__(self, world: World) -> None:
+        world.wait_for(self.model)
 
 
 @dataclass(frozen=True)
@@ -120,11 +132,13 @@ class Worked:
 
 # Mostly releases of one model, so that one thing follows another.
 KINDS = [OperationKind.RELEASE, OperationKind.ROLLBACK] * 2 + list(OperationKind)
-asked = st.builds(
-    Asked, st.sampled_from(KINDS), st.sampled_from("aaaabc"), st.sampled_from(VERSIONS)
+asked = st.one_of(
+    st.builds(Asked, st.sampled_from(KINDS), st.sampled_from("aaaabc"), st.sampled_from(VERSIONS)),
+    st.builds(WaitedFor, st.sampled_from("abc")),
 )
 interruptions = st.one_of(
     st.builds(Planned, st.integers(0, 3)),
+    st.builds(WaitedFor, st.sampled_from("abc")),
     st.builds(Finished, st.integers(0, 5)),
     st.builds(Worked, st.integers(1, 12)),
     st.builds(Waited, st.sampled_from([0.4, 30.0, 100.0])),
@@ -150,6 +164,10 @@ def stories(draw: st.DrawFn) -> list[Happening]:
     return happenings
 
 
+def _budget(mib: int) -> dict[Device, int]:
+    return {CPU: mib * MIB}
+
+
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     """Up to three models of three versions each, some of which have served before."""
@@ -159,8 +177,10 @@ def worlds(draw: st.DrawFn) -> World:
             name: model(
                 name,
                 versions=VERSIONS,
-                tier=draw(st.sampled_from(["hot", "cold"])),
+                tier=draw(st.sampled_from(Tier)),
                 disk_bytes=draw(st.integers(1, 3)) * MIB,
+                pin=draw(st.booleans()),
+                priority=draw(st.integers(0, 1)),
             )
             for name in names
         },
@@ -170,7 +190,10 @@ def worlds(draw: st.DrawFn) -> World:
             for version in VERSIONS
         },
         policy=Policy(
-            soak_s=draw(st.sampled_from([0.0, 60.0])), parallel_loads=draw(st.integers(1, 2))
+            soak_s=draw(st.sampled_from([0.0, 60.0])),
+            parallel_loads=draw(st.integers(1, 2)),
+            budgets=draw(st.just({}) | st.builds(_budget, st.integers(2, 12))),
+            headroom=0.0,
         ),
     )
     for name in names:

@@ -1,6 +1,8 @@
 """Transcripts: commands, `----`, what comes of them; blocks share one world.
 
-store short_form 1 2 hot 92MiB   versions in the store, tier, size on disk
+store short_form 1 2 hot 92MiB   versions in the store, tier, bytes that it holds; pin, priority=1
+budget 100MiB                    memory for models
+request long_form                comes now, and waits where the model is not loaded
 fate short_form 2 wrong          see `tests.simulation.Fate`
 recorded short_form 1            version 1 served before
 ask release short_form 2         also: load, unload, rollback
@@ -18,8 +20,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import assert_never
 
-from sidecar.core.actions import Check, Ensure, Note, Remove, SaveRelease, SaveServing, Settle, Work
-from sidecar.core.fleet import OperationKind, Server
+from contract.intent import Tier
+from sidecar.core.actions import (
+    Blocked,
+    Check,
+    Ensure,
+    Keep,
+    LetGo,
+    Note,
+    Readmit,
+    Remove,
+    SaveRelease,
+    SaveServing,
+    SetAside,
+    Settle,
+    Work,
+)
+from sidecar.core.activation import Answers, NotServed, Resting
+from sidecar.core.fleet import OperationKind, Quarantine, Server
+from sidecar.core.memory import CPU
 from sidecar.core.policy import Policy
 from sidecar.core.release import ReleaseState
 from sidecar.core.status import model_status, unready
@@ -54,10 +73,16 @@ def _obey(world: World, verb: str, *words: str) -> Iterator[str]:
 
 def _store(world: World, name: str, *words: str) -> None:
     versions = [int(word) for word in words if word.isdigit()]
-    tier = "hot" if "hot" in words else "cold"
+    tier = next((tier for tier in Tier if tier in words), Tier.COLD)
     sizes = [int(word.removesuffix("MiB")) for word in words if word.endswith("MiB")]
+    priority = [int(word.partition("=")[2]) for word in words if word.startswith("priority=")]
     world.models[name] = model(
-        name, versions=versions, tier=tier, disk_bytes=(sizes or [1])[0] * MIB
+        name,
+        versions=versions,
+        tier=tier,
+        disk_bytes=(sizes or [1])[0] * MIB,
+        pin="pin" in words,
+        priority=sum(priority),
     )
     for version in versions:
         world.fates.setdefault((name, version), Fate.GOOD)
@@ -73,6 +98,19 @@ def _recorded(world: World, name: str, version: str) -> None:
 
 def _limit(world: World, loads: str) -> None:
     world.policy = replace(world.policy, parallel_loads=int(loads))
+
+
+def _budget(world: World, size: str) -> None:
+    held = int(size.removesuffix("MiB")) * MIB
+    world.policy = replace(world.policy, budgets={CPU: held}, headroom=0.0)
+
+
+def _request(world: World, name: str) -> Iterator[str]:
+    if world.servers[Server.SERVING].answers(name):
+        world.request(name)
+        yield f"hit     {name}"
+    else:
+        world.wait_for(name)
 
 
 def _wait(world: World, seconds: str) -> None:
@@ -101,6 +139,7 @@ def _run(world: World, *until: str) -> Iterator[str]:
     states = {ReleaseState(state) for state in until[1:]}
     for _ in range(MOST_CYCLES):
         planned = world.cycle()
+        yield from _describe_answers(world)
         yield from (_describe_note(note) for note in planned.notes)
         if any(release.state in states for release in world.releases.values()):
             return
@@ -134,10 +173,45 @@ def _describe_note(note: Note) -> str:
             return f"release {release.model} {release.version}: {release.state}: {release.reason}"
         case SaveServing(model=name, version=version, reason=reason):
             return f"record  {name} {version}: {reason}"
+        case Keep() | LetGo() | SetAside() | Readmit():
+            return _describe_residency(note)
         case Settle(operation=operation):
             return f"ended   {operation.kind} {operation.model}: {operation.error or 'done'}"
         case _:
             assert_never(note)
+
+
+def _describe_residency(note: Keep | LetGo | SetAside | Readmit) -> str:
+    match note:
+        case Keep(model=name, reason=reason):
+            return f"keep    {name}: {reason}"
+        case LetGo(model=name, reason=reason):
+            return f"let go  {name}: {reason}"
+        case SetAside(model=name, quarantine=found):
+            until = f"+{found.until_s - NOW_S:.0f}s" if found.until_s else "somebody clears it"
+            return f"aside   {name} until {until}: {found.kind}: {found.reason}"
+        case Readmit(model=name, reason=reason):
+            return f"readmit {name}: {reason}"
+        case _:
+            assert_never(note)
+
+
+def _describe_answers(world: World) -> Iterator[str]:
+    for name, found in world.answered.items():
+        match found:
+            case Answers():
+                yield f"answer  {name}: served"
+            case Quarantine(reason=reason):
+                yield f"answer  {name}: 423 {reason}"
+            case Blocked():
+                yield f"answer  {name}: 507 {found}"
+            case NotServed():
+                yield f"answer  {name}: 404"
+            case Resting(mode=mode):
+                yield f"answer  {name}: 503 {mode}"
+            case _:
+                assert_never(found)
+    world.answered.clear()
 
 
 def _describe_work(work: Work) -> str:
@@ -167,6 +241,8 @@ _COMMANDS: dict[str, Callable[..., Iterator[str] | None]] = {
     "fate": _fate,
     "recorded": _recorded,
     "limit": _limit,
+    "budget": _budget,
+    "request": _request,
     "ask": _ask,
     "kill": lambda world, server: world.kill(Server(server)),
     "restart": lambda world, server: world.restart(Server(server)),

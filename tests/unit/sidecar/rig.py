@@ -11,27 +11,35 @@ import structlog
 from contract.layout import Store
 from sidecar.adapters.model_store import StoreFolder
 from sidecar.adapters.stage import StageFolder
-from sidecar.core.fleet import Operation, Server, Snapshot
+from sidecar.core.fleet import Operation, Profile, Server, Snapshot
 from sidecar.core.policy import Policy
 from sidecar.core.release import Release
 from sidecar.core.status import unready
 from sidecar.ports import Stored
+from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
+from sidecar.runtime.collect import Collector
 from sidecar.runtime.drive import Driver
 from sidecar.runtime.execute import Executor
+from sidecar.runtime.learn import Learner
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.observe import observe
 from sidecar.runtime.prove import Prover
 from sidecar.runtime.records import Records
 from sidecar.runtime.requests import Requests
+from sidecar.runtime.schedule import Schedule
 from sidecar.runtime.telemetry import Telemetry
+from sidecar.runtime.warm import Warmer
 from sidecar.runtime.world import World
+from tests.fakes.meter import FakeMeter
+from tests.fakes.page_cache import FakePageCache
 from tests.fakes.state import FakeState
 from tests.fakes.triton import FakeTriton
 from tests.fakes.virtual_time import run_virtually
 
 POLL_S = 0.01
 RESTART_S = 1.0
+HELD_BYTES = 2**20
 SOAK_S = 5.0
 CRASHES = {"work_crashed", "cycle_crashed"}
 _DANGEROUS = frozenset({"load", "unload", "infer", "write", "clear", "put", "delete"})
@@ -96,16 +104,26 @@ class Sidecar:
                 for server in Server
             },
             store=StoreFolder(rig.store, {}),
+            meter=rig.meter,
+            page_cache=rig.page_cache,
             records=Records(state),  # type: ignore[arg-type]
             board=Board(),
+            waiting=Waiting(),
             telemetry=Telemetry(state),  # type: ignore[arg-type]
         )
         prover = Prover(self.world, query_timeout_s=5.0)
-        driver = Driver(self.world, prover, load_timeout_s=30.0)
-        policy = Policy(soak_s=SOAK_S, parallel_loads=4)
-        executor = Executor(self.world, driver, prover)
-        self.loop = Loop(self.world, executor, state, policy, 1.0)  # type: ignore[arg-type]
-        self.requests = Requests(self.world)
+        learner = Learner(self.world)
+        warmer = Warmer(self.world, query_timeout_s=5.0)
+        driver = Driver(self.world, prover, warmer, learner, load_timeout_s=30.0)
+        self.loop = Loop(
+            self.world,
+            Executor(self.world, driver, prover),
+            Collector(self.world, learner),
+            policy=rig.policy,
+            schedule=Schedule(Profile.PRODUCTION),
+            interval_s=1.0,
+        )
+        self.requests = Requests(self.world, self.loop.profile)
         self.running = asyncio.create_task(self.loop.run())
 
     async def die(self) -> None:
@@ -119,11 +137,16 @@ class Rig:
         self.root = root
         self.store = Store(root / "store")
         self.state = FakeState()
+        self.policy = Policy(soak_s=SOAK_S, parallel_loads=4)
         self.points = Points()
+        self.meter = FakeMeter(bytes_of=lambda _model, _version: HELD_BYTES)
+        self.page_cache = FakePageCache()
         for server in Server:
             (root / server).mkdir()
         self.tritons = {
-            server: FakeTriton(root / server, name=server, faults=faults.get(server, []))
+            server: FakeTriton(
+                root / server, name=server, faults=faults.get(server, []), memory=self.meter
+            )
             for server in Server
         }
         self.sidecar: Sidecar

@@ -32,7 +32,7 @@ from tests.builders import (
 
 S = ReleaseState
 M = model("m", versions=[1, 2], tier="hot")
-COLD = replace(M, tier=model().tier)
+COLD = replace(M, intent=model().intent)
 ALONE_1, ALONE_2, BOTH = placed(M, 1), placed(M, 2), placed(M, 1, 2)
 ON_TRIAL = placed(M, 2, warmup=False)
 PASSED, FAILED = Outcome(passed=True, note="fine"), Outcome(passed=False, note="wrong")

@@ -8,7 +8,7 @@ import pytest
 from contract.manifest import read_manifest, record_files
 from sidecar.core.fleet import Operation, Server
 from sidecar.core.release import ReleaseState
-from sidecar.errors import Conflict
+from sidecar.errors import Conflict, Quarantined
 from sidecar.runtime.lanes import REST_AFTER_LOAD_S
 from tests.builders import publish
 from tests.unit.sidecar.rig import SOAK_S, Rig, run
@@ -348,10 +348,14 @@ def test_a_cold_model_that_cannot_be_loaded_says_so_and_can_be_asked_for_again(
         publish(rig.store, "m", 1, broken="Internal: no such op")
         rig.start()
         await rig.until(lambda: rig.sidecar.loop.snapshot is not None, "the first look")
+        requests = rig.sidecar.requests
         for _ in range(2):
-            ended = await rig.ended(await rig.sidecar.requests.load("m", actor="ann"))
+            ended = await rig.ended(await requests.load("m", actor="ann"))
             assert ended.error is not None
             assert "Internal: no such op" in ended.error
+            with pytest.raises(Quarantined, match="no such op;; publish a newer version or ask"):
+                await requests.load("m", actor="ann")
+            await requests.unquarantine("m", actor="ann")
 
         assert rig.loaded(SERVING) == []
 

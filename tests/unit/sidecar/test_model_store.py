@@ -29,7 +29,7 @@ async def test_every_version_is_found_with_its_tier(store: Store) -> None:
 
 
 async def test_settings_override_the_tier(store: Store) -> None:
-    models, _ = await StoreFolder(store, {"m": Tier.COLD, "n": Tier.HOT}).scan()
+    models, _ = await StoreFolder(store, {"m": {"tier": Tier.COLD}, "n": {"tier": Tier.HOT}}).scan()
     assert {name: model.tier for name, model in models.items()} == {
         "m": Tier.COLD,
         "n": Tier.HOT,
@@ -58,10 +58,10 @@ async def test_a_renamed_version_folder_is_refused(store: Store) -> None:
     assert "is of m version 2; a version folder cannot be renamed" in problems[0]
 
 
-async def test_a_damaged_intent_is_named_and_the_model_counts_as_cold(store: Store) -> None:
+async def test_a_damaged_intent_is_named_and_the_model_has_the_default(store: Store) -> None:
     store.intent("m").write_text('{"tier": "lukewarm"}')
     models, problems = await StoreFolder(store, {}).scan()
-    assert models["m"].tier is Tier.COLD
+    assert models["m"].tier is Tier.AUTO
     assert str(store.intent("m")) in problems[0]
 
 

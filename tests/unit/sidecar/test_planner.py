@@ -4,7 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from sidecar.core.actions import Check, Ensure, Plan, Remove, SaveRelease, SaveServing, Settle
+from sidecar.core.actions import (
+    Check,
+    Ensure,
+    Keep,
+    Plan,
+    Remove,
+    SaveRelease,
+    SaveServing,
+    SetAside,
+    Settle,
+)
 from sidecar.core.fleet import (
     CheckKind,
     Desired,
@@ -31,6 +41,7 @@ from tests.builders import (
     moved,
     operation,
     placed,
+    quarantine,
     release,
     server,
     snapshot,
@@ -97,8 +108,10 @@ def test_a_model_that_serves_without_a_record_is_adopted(tier: str) -> None:
     stored = model("m", versions=[1, 2, 3], tier=tier)
     found = snapshot(stored, serving=holding(stored, 1, 2))
 
-    adopted = SaveServing(model="m", version=2, reason="found serving, no record")
-    assert planned(found) == Plan(notes=(adopted,), wake_at_s=NOW_S)
+    why = "found serving, no record"
+    adopted = SaveServing(model="m", version=2, reason=why)
+    kept = () if tier == "hot" else (Keep(model="m", reason=why),)
+    assert planned(found) == Plan(notes=(adopted, *kept), wake_at_s=NOW_S)
 
 
 def test_what_serves_but_is_not_in_the_store_is_not_adopted() -> None:
@@ -134,7 +147,7 @@ def test_a_cold_model_that_is_asked_for_is_loaded() -> None:
 def test_a_cold_model_is_unloaded_when_somebody_asks() -> None:
     unwanted = snapshot(COLD, serving=holding(COLD, 1), recorded={"cold": 1}, asked={"cold": False})
 
-    reason = "nobody wants it: its tier is cold and no load was asked for"
+    reason = "nobody needs it now"
     assert planned(unwanted) == Plan(work=(Remove(server=SERVING, model="cold", reason=reason),))
 
 
@@ -265,9 +278,9 @@ def test_nothing_is_planned_for_what_something_is_being_done_to() -> None:
 
 
 def test_a_failed_load_is_tried_again_after_a_while_and_the_plan_says_when() -> None:
-    failed = failure(placed(M, 1), attempts=3, at_s=NOW_S)
+    failed = failure(placed(M, 1), attempts=2, at_s=NOW_S)
     seen = snapshot(M, recorded={"m": 1}, failures={(SERVING, "m"): failed})
-    again_s = NOW_S + 2.0
+    again_s = NOW_S + 1.0
 
     assert planned(seen, now_s=again_s - 0.1) == Plan(wake_at_s=again_s)
     assert planned(seen, now_s=again_s) == Plan(work=(ensure("m", 1, reason="its tier is hot"),))
@@ -528,10 +541,21 @@ def test_a_first_version_that_failed_on_serving_is_removed() -> None:
     assert planned(seen) == Plan(work=(Remove(server=SERVING, model="m", reason=back.reason),))
 
 
-def test_a_refused_first_version_is_not_tried_again_by_itself() -> None:
+def test_a_refused_first_version_goes_into_quarantine() -> None:
     refused = release(S.REFUSED, version=2, base=None)
 
-    assert planned(snapshot(M, releases=[refused])) == Plan()
+    aside = SetAside(model="m", quarantine=quarantine(reason="came to refused", newest=2))
+    assert planned(snapshot(M, releases=[refused])) == Plan(notes=(aside,), wake_at_s=NOW_S)
+
+
+def test_a_refused_first_version_is_tried_again_when_its_quarantine_is_over() -> None:
+    refused = release(S.REFUSED, version=2, base=None)
+    seen = snapshot(M, releases=[refused], quarantine={"m": quarantine(newest=2)})
+
+    assert planned(seen) == Plan(wake_at_s=NOW_S + 60)
+    (again,) = planned(seen, now_s=NOW_S + 60).notes
+    assert isinstance(again, SaveRelease)
+    assert again.release.state is S.ADMITTED
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,18 @@ import structlog
 
 from contract.layout import Store
 from sidecar.adapters.model_store import StoreFolder
-from sidecar.core.fleet import Desired, Operation, OperationKind
+from sidecar.core.fleet import Desired, Operation, OperationKind, Profile
 from sidecar.core.release import ReleaseState
 from sidecar.errors import RequestRefused
+from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
 from sidecar.runtime.records import Records
 from sidecar.runtime.requests import Requests
 from sidecar.runtime.telemetry import Telemetry
 from sidecar.runtime.world import World
 from tests.builders import publish, release, signature, tensor
+from tests.fakes.meter import FakeMeter
+from tests.fakes.page_cache import FakePageCache
 from tests.fakes.state import FakeState
 
 S = ReleaseState
@@ -46,11 +49,14 @@ def requests(tmp_path: Path, state: FakeState, records: Records) -> Requests:
         servers={},
         stages={},
         store=StoreFolder(store, {}),
+        meter=FakeMeter(),
+        page_cache=FakePageCache(),
         records=records,
         board=Board(),
+        waiting=Waiting(),
         telemetry=Telemetry(state),
     )
-    return Requests(world)
+    return Requests(world, lambda: Profile.PRODUCTION)
 
 
 def snapshot_of(state: FakeState) -> dict[str, str]:

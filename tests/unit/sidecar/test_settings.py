@@ -111,7 +111,7 @@ def test_a_port_from_the_command_line_wins(path: Path, api: dict[str, int] | Non
         ),
         (
             changed(models={"m": {"tier": "tepid"}}),
-            "models.m.tier: Input should be 'hot' or 'cold'",
+            "models.m.tier: Input should be 'hot', 'warm', 'cold' or 'auto'",
         ),
         (changed(soak_s=-1), "soak_s: Input should be greater than or equal to 0"),
         (changed(parallel_loads=0), "parallel_loads: Input should be greater than or equal to 1"),

@@ -138,4 +138,4 @@ def test_the_reason_is_the_one_that_an_operator_can_act_on() -> None:
     assert reason(releases=[release(S.REFUSED, base=None)]) == (
         "version 2 was refused: came to refused"
     )
-    assert model_status(snapshot(COLD), "cold").reason == "cold and not asked for"
+    assert model_status(snapshot(COLD), "cold").reason == "not asked for yet"

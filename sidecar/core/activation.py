@@ -1,0 +1,46 @@
+"""What somebody who waits for a model is told: nothing yet, that it answers, or why not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sidecar.core.actions import Blocked
+from sidecar.core.fleet import Mode, Quarantine, Server, Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """The model is loaded, warmed and probed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotServed:
+    """There is no such model in the store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resting:
+    """The sidecar begins nothing at the moment."""
+
+    mode: Mode
+
+
+Verdict = Answers | NotServed | Resting | Quarantine | Blocked
+
+
+def verdict(
+    snapshot: Snapshot, blocked: Mapping[str, Blocked], model: str, now_s: float
+) -> Verdict | None:
+    """None while it is worth waiting."""
+    if snapshot.servers[Server.SERVING].answers(model):
+        return Answers()
+    if model not in snapshot.models:
+        return NotServed()
+    quarantine = snapshot.quarantine.get(model)
+    if quarantine is not None and quarantine.holds(now_s):
+        return quarantine
+    obstacle = blocked.get(model)
+    if obstacle is not None and obstacle.is_final:
+        return obstacle
+    if snapshot.mode is not Mode.RUNNING:
+        return Resting(mode=snapshot.mode)
+    return None

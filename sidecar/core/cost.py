@@ -1,0 +1,78 @@
+"""What a version costs to hold and to load: learned from real loads, declared before."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import lru_cache
+
+from contract.config import parse_config
+from sidecar.core.fleet import StoredVersion
+from sidecar.core.learned import Learned
+from sidecar.core.memory import CPU, Device
+
+READ_BYTES_PER_S = 0.8e9
+"""Of a disk that nobody has measured yet (traces/README.md of the study behind POLICY.md)."""
+FREE_SHARE = 0.05
+"""Of an acceptable cold start, that still counts: between two free models the faster goes."""
+CACHED_CONFIGS = 16_384
+
+
+class Basis(StrEnum):
+    """How bytes are known, best first."""
+
+    MEASURED = "measured"
+    LEARNED = "learned"
+    DECLARED = "declared"
+
+
+def reload_s(stored: StoredVersion, known: Learned | None, *, cached: bool) -> float:
+    """From the decision to load until the first good answer, seconds.
+
+    `cached`: the version's files are in the page cache now.
+    """
+    declared = stored.manifest.cost
+    known = known or Learned()
+    load_s = declared.load_s if known.load_s is None else known.load_s
+    read_s = declared.disk_bytes / READ_BYTES_PER_S if known.read_s is None else known.read_s
+    return load_s + (known.warm_up_s or 0.0) + (0.0 if cached else read_s)
+
+
+def counted_s(reload_s: float, acceptable_s: float) -> float:
+    """Cold-start seconds that hurt, when `acceptable_s` of them do not."""
+    return max(reload_s - acceptable_s, FREE_SHARE * reload_s)
+
+
+def footprint(
+    stored: StoredVersion, known: Learned | None, gpus: tuple[Device, ...]
+) -> tuple[Mapping[Device, int], Basis]:
+    """Bytes that a loaded version holds on each device, and how they are known.
+
+    Declared: one copy of what instances share, and for each instance its memory after the
+    largest warm-up shape.
+    """
+    cost = stored.manifest.cost
+    learned = known.held_bytes if known else {}
+    found = {
+        device: learned.get(device, cost.shared_bytes + count * cost.peak_bytes)
+        for device, count in instances(stored.config, gpus).items()
+    }
+    is_learned = bool(found) and found.keys() <= learned.keys()
+    return found, Basis.LEARNED if is_learned else Basis.DECLARED
+
+
+@lru_cache(CACHED_CONFIGS)
+def instances(config: str, gpus: tuple[Device, ...]) -> Mapping[Device, int]:
+    """How many instances Triton makes of a model on each device, given the server's GPUs.
+
+    Triton's rule: one instance per GPU when nothing else is said, on the CPU without GPUs.
+    """
+    found: dict[Device, int] = {}
+    groups = parse_config(config, "the stored config").instance_group
+    for group in groups:
+        kind = group.Kind.Name(group.kind)
+        if kind == "KIND_CPU" or not gpus:
+            devices: tuple[Device, ...] = (CPU,)
+        else:
+            devices = tuple(f"gpu:{number}" for number in group.gpus) or gpus
+        for device in devices:
+            found[device] = found.get(device, 0) + max(1, group.count)
+    return found or dict.fromkeys(gpus or (CPU,), 1)

@@ -1,0 +1,56 @@
+"""What real loads of a version took."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from sidecar.core.memory import Device
+from sidecar.core.steady import Curve
+
+NEWEST_WEIGHT = 0.3
+"""Share of the newest load in a learned figure; loads vary with what else the machine does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What real loads of one version took, the newest weighing most; seconds and bytes.
+
+    `read_s` is bringing its files into the page cache when they were not there, `load_s`
+    load and Triton's own warm-up with the files there, `warm_up_s` what came after until the
+    latency was steady; `curves` are of the newest load, `held_bytes` the most it ever held.
+    """
+
+    loads: int = 0
+    read_s: float | None = None
+    load_s: float | None = None
+    warm_up_s: float | None = None
+    held_bytes: Mapping[Device, int] = field(default_factory=dict)
+    curves: tuple[Curve, ...] = ()
+
+
+def learn(
+    known: Learned | None,
+    *,
+    read_s: float | None,
+    load_s: float,
+    warm_up_s: float,
+    held_bytes: Mapping[Device, int],
+    curves: tuple[Curve, ...],
+) -> Learned:
+    """`read_s` None: the files were in the page cache before."""
+    before = known or Learned()
+    return replace(
+        before,
+        loads=before.loads + 1,
+        read_s=before.read_s if read_s is None else _mixed(before.read_s, read_s),
+        load_s=_mixed(before.load_s, load_s),
+        warm_up_s=_mixed(before.warm_up_s, warm_up_s),
+        held_bytes={
+            device: max(held_bytes.get(device, 0), before.held_bytes.get(device, 0))
+            for device in held_bytes.keys() | before.held_bytes.keys()
+        },
+        curves=curves,
+    )
+
+
+def _mixed(before: float | None, now: float) -> float:
+    return now if before is None else NEWEST_WEIGHT * now + (1 - NEWEST_WEIGHT) * before

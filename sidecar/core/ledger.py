@@ -1,0 +1,178 @@
+"""Who holds how much of each device's memory, and what is left to give.
+
+A load counts from the moment it is decided; an unload counts until the index says that it is
+done. What is measured counts before what was learned, and that before what was declared.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sidecar.core.cost import Basis, footprint
+from sidecar.core.fleet import Server, Snapshot, VersionState
+from sidecar.core.memory import Device
+from sidecar.core.policy import Policy
+from sidecar.core.wanted import placement, serving_versions
+
+
+class Hold(StrEnum):
+    """`reserved`: a load in flight; `leaving`: not wanted any more, but still there."""
+
+    HELD = "held"
+    RESERVED = "reserved"
+    LEAVING = "leaving"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    server: Server
+    model: str
+    bytes: int
+    basis: Basis
+    hold: Hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One device, bytes.
+
+    `budget_bytes` is what models may hold, headroom already taken off; `capacity_bytes` and
+    `measured_bytes` (the serving server's own processes) are None where nothing measures
+    them; `foreign_bytes` is what others use, and the servers' own code; `spare_bytes` of it
+    the budget leaves free anyway.
+    """
+
+    device: Device
+    budget_bytes: int
+    capacity_bytes: int | None
+    measured_bytes: int | None
+    foreign_bytes: int
+    spare_bytes: int
+    holders: tuple[Holder, ...]
+
+    def sum_of(self, *holds: Hold) -> int:
+        return sum(holder.bytes for holder in self.holders if holder.hold in holds)
+
+    @property
+    def free_bytes(self) -> int:
+        """What can still be given; negative when more is held than may be."""
+        return self.budget_bytes - self.foreign_excess_bytes - self.sum_of(*Hold)
+
+    @property
+    def foreign_excess_bytes(self) -> int:
+        """What others use beyond the memory that the budget leaves them anyway."""
+        return max(0, self.foreign_bytes - self.spare_bytes)
+
+    @property
+    def error_bytes(self) -> int | None:
+        """Measured minus accounted for; positive when models hold more than we think."""
+        if self.measured_bytes is None:
+            return None
+        return self.measured_bytes - self.sum_of(Hold.HELD, Hold.LEAVING)
+
+
+def ledger(snapshot: Snapshot, policy: Policy) -> Mapping[Device, Account]:
+    """One account per device that has a budget or is measured."""
+    devices = sorted(snapshot.readings.keys() | policy.budgets.keys())
+    holders: dict[Device, list[Holder]] = {device: [] for device in devices}
+    for device, holder in _holders(snapshot, policy):
+        if device in holders:
+            holders[device].append(holder)
+    return {
+        device: _account(snapshot, policy, device, tuple(holders[device])) for device in devices
+    }
+
+
+def gpus_of(snapshot: Snapshot, policy: Policy) -> tuple[Device, ...]:
+    known = snapshot.readings.keys() | policy.budgets.keys()
+    return tuple(sorted(device for device in known if device.startswith("gpu:")))
+
+
+def needed_bytes(
+    snapshot: Snapshot, gpus: tuple[Device, ...], model: str, versions: tuple[int, ...]
+) -> dict[Device, int]:
+    """What these versions of a model hold together, or would."""
+    return {device: held for device, (held, _) in _sum(snapshot, gpus, model, versions).items()}
+
+
+def _sum(
+    snapshot: Snapshot, gpus: tuple[Device, ...], model: str, versions: tuple[int, ...]
+) -> dict[Device, tuple[int, Basis]]:
+    """A version that vanished from the store counts as was learned of it."""
+    known = snapshot.models.get(model)
+    stored = known.versions if known else {}
+    total: dict[Device, tuple[int, Basis]] = {}
+    for version in versions:
+        learned = snapshot.learned.get((model, version))
+        if version in stored:
+            found, basis = footprint(stored[version], learned, gpus)
+        else:
+            found, basis = (learned.held_bytes if learned else {}), Basis.LEARNED
+        for device, held in found.items():
+            before, _ = total.get(device, (0, basis))
+            total[device] = (before + held, basis)
+    return total
+
+
+def _holders(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[Device, Holder]]:
+    gpus = gpus_of(snapshot, policy)
+    for server, view in snapshot.servers.items():
+        loading = {model for at, model in snapshot.busy if at is server}
+        for model in sorted(view.index.keys() | loading):
+            there = {
+                version
+                for version, state in view.index.get(model, {}).items()
+                if state is not VersionState.UNAVAILABLE
+            }
+            wanted = placement(snapshot, server, model) if model in loading else None
+            coming = set(wanted.versions) - there if wanted else set()
+            if not there and not coming:
+                continue
+            hold = _hold(snapshot, server, model, is_coming=bool(coming))
+            versions = tuple(sorted(there | coming))
+            for device, (declared, basis) in _sum(snapshot, gpus, model, versions).items():
+                measured = None
+                if server is Server.SERVING and not coming and device in snapshot.readings:
+                    measured = snapshot.readings[device].by_model.get(model)
+                yield (
+                    device,
+                    Holder(
+                        server=server,
+                        model=model,
+                        bytes=declared if measured is None else measured,
+                        basis=basis if measured is None else Basis.MEASURED,
+                        hold=hold,
+                    ),
+                )
+
+
+def _hold(snapshot: Snapshot, server: Server, model: str, *, is_coming: bool) -> Hold:
+    if is_coming:
+        return Hold.RESERVED
+    if model not in snapshot.models:
+        # An unmounted store takes no traffic down.
+        return Hold.HELD
+    if server is Server.SERVING:
+        return Hold.HELD if serving_versions(snapshot, model) else Hold.LEAVING
+    return Hold.HELD if placement(snapshot, server, model) else Hold.LEAVING
+
+
+def _account(
+    snapshot: Snapshot, policy: Policy, device: Device, holders: tuple[Holder, ...]
+) -> Account:
+    reading = snapshot.readings.get(device)
+    capacity = reading.capacity_bytes if reading else None
+    limit = policy.budgets.get(device, capacity)
+    if limit is None:
+        raise ValueError(f"{device} has neither a budget nor a measured capacity")
+    held = sum(holder.bytes for holder in holders if holder.hold is not Hold.RESERVED)
+    budget = int(limit * (1 - policy.headroom))
+    return Account(
+        device=device,
+        budget_bytes=budget,
+        spare_bytes=max(0, int((capacity or 0) * (1 - policy.headroom)) - budget),
+        capacity_bytes=capacity,
+        measured_bytes=reading.server_bytes if reading else None,
+        foreign_bytes=max(0, reading.used_bytes - held) if reading else 0,
+        holders=holders,
+    )

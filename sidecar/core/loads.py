@@ -1,0 +1,135 @@
+"""What the servers are to load: who claims memory, in which order, and who may start now."""
+
+from collections.abc import Iterator, Mapping
+
+from sidecar.core.actions import Blocked, Ensure, Keep, SetAside, Work
+from sidecar.core.admission import Admission, Claim, Rooms
+from sidecar.core.faults import FaultKind, classify
+from sidecar.core.fleet import Server, Snapshot, VersionState
+from sidecar.core.ledger import needed_bytes
+from sidecar.core.policy import Policy, retry_at_s
+from sidecar.core.removals import reason_to_remove
+from sidecar.core.residency import arrivals, is_set_aside
+from sidecar.core.setaside import set_aside
+from sidecar.core.wanted import Placement, placement, progress, wanted_models
+from sidecar.core.worth import Worth
+
+
+def claims(snapshot: Snapshot, worth: Worth, now_s: float) -> tuple[Claim, ...]:
+    """All loads that are due, and those that somebody waits for, most urgent first."""
+    due = [
+        (_load_order(snapshot, model), _claim(snapshot, worth, server, model))
+        for server, view in snapshot.servers.items()
+        if view.problem is None
+        for model in _worth_a_look(snapshot, server)
+        if _is_due(snapshot, server, model, now_s)
+    ]
+    waited_for = [
+        (
+            _load_order(snapshot, model),
+            Claim(server=Server.SERVING, model=model, need=worth.needed(model)),
+        )
+        for model in arrivals(snapshot, now_s)
+    ]
+    ordered = sorted([*due, *waited_for], key=lambda each: (*each[0], each[1].server))
+    return tuple(claim for _, claim in ordered)
+
+
+def _worth_a_look(snapshot: Snapshot, server: Server) -> set[str]:
+    """The models that a server may be to hold: most of a large fleet are not among them."""
+    active = {name for name, release in snapshot.releases.items() if release.is_active}
+    released = active & snapshot.models.keys()
+    return released if server is Server.CANARY else wanted_models(snapshot) | released
+
+
+def _claim(snapshot: Snapshot, worth: Worth, server: Server, model: str) -> Claim:
+    """What a due load adds to what the server holds of the model."""
+    wanted = placement(snapshot, server, model)
+    states = snapshot.servers[server].index.get(model, {})
+    there = {version for version, state in states.items() if state is not VersionState.UNAVAILABLE}
+    coming = tuple(version for version in wanted.versions if version not in there) if wanted else ()
+    return Claim(server=server, model=model, need=needed_bytes(snapshot, worth.gpus, model, coming))
+
+
+def kept_for(waiting: tuple[str, ...], blocked: Mapping[str, Blocked]) -> Iterator[Keep]:
+    for model in waiting:
+        if model not in blocked:
+            yield Keep(model=model, reason="a request waits for it")
+
+
+def rescues(
+    snapshot: Snapshot, claims: tuple[Claim, ...], rooms: Rooms, now_s: float
+) -> Iterator[SetAside]:
+    """A server that ran out of memory gets room for one more try, or the model goes aside."""
+    for claim in claims:
+        failure = snapshot.failures.get((claim.server, claim.model))
+        if (
+            claim.server is Server.SERVING
+            and failure is not None
+            and not failure.lost
+            and classify(failure.reason, lost=False) is FaultKind.OUT_OF_MEMORY
+            and snapshot.unloaded_at_s < failure.at_s
+            and not rooms.gone
+            and not rooms.make_again(claim)
+            and not rooms.gone
+        ):
+            yield set_aside(snapshot, claim.model, failure.reason, now_s)
+
+
+def loads(
+    snapshot: Snapshot, policy: Policy, claims: tuple[Claim, ...], admission: Admission
+) -> Iterator[Work]:
+    """Admitted claims, as many as a server may load at a time."""
+    free = {
+        server: policy.parallel_loads - sum(1 for busy, _ in snapshot.busy if busy is server)
+        for server in snapshot.servers
+    }
+    for claim in claims:
+        server, model = claim.server, claim.model
+        wanted = placement(snapshot, server, model)
+        if free[server] <= 0 or wanted is None or (server, model) not in admission.admitted:
+            continue
+        free[server] -= 1
+        reason = _reason_to_load(snapshot, server, model, wanted)
+        yield Ensure(server=server, model=model, placement=wanted, reason=reason)
+
+
+def _is_due(snapshot: Snapshot, server: Server, model: str, now_s: float) -> bool:
+    wanted = placement(snapshot, server, model)
+    if wanted is None or (server, model) in snapshot.busy:
+        return False
+    if server is Server.SERVING and is_set_aside(snapshot, model, now_s):
+        return snapshot.active_release(model) is not None
+    if server is Server.CANARY and reason_to_remove(snapshot, server, model):
+        return False
+    found = progress(snapshot, server, model, wanted)
+    failure = found.failure
+    return not found.held and (
+        failure is None or now_s >= retry_at_s(failure.attempts, failure.at_s)
+    )
+
+
+def _load_order(snapshot: Snapshot, model: str) -> tuple[bool, bool, int, float, int, str]:
+    """Who is waited for, then hot, then by priority; the largest first: it takes longest."""
+    stored = snapshot.models[model]
+    return (
+        model not in snapshot.waiting,
+        not snapshot.is_hot(model),
+        -stored.intent.priority,
+        snapshot.waiting.get(model, 0.0),
+        -stored.versions[stored.newest].manifest.cost.disk_bytes,
+        model,
+    )
+
+
+def _reason_to_load(snapshot: Snapshot, server: Server, model: str, wanted: Placement) -> str:
+    release = snapshot.active_release(model)
+    if release is not None:
+        return f"release of version {release.version} is {release.state}"
+    ready = snapshot.servers[server].ready(model)
+    if ready == frozenset(wanted.versions):
+        return "already loaded there: to be adopted once it answers rightly"
+    if snapshot.is_hot(model):
+        return "its tier is hot"
+    kept = snapshot.kept.get(model)
+    return kept.reason if kept else "a load was asked for"

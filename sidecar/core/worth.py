@@ -1,0 +1,105 @@
+"""What it is worth to hold a model: demand and cost of one snapshot, asked for by name."""
+
+from functools import cached_property
+
+from sidecar.core.cost import counted_s, reload_s
+from sidecar.core.demand import Demand, Pool, idle_timeout_s, pooled
+from sidecar.core.fleet import Server, Snapshot
+from sidecar.core.ledger import gpus_of, needed_bytes
+from sidecar.core.memory import GIB, Device
+from sidecar.core.policy import Policy
+from sidecar.core.ranking import score
+
+
+class Worth:
+    """Answers for one snapshot at one time; computes only what is asked."""
+
+    def __init__(self, snapshot: Snapshot, policy: Policy, now_s: float) -> None:
+        self._snapshot = snapshot
+        self._policy = policy
+        self._now_s = now_s
+        self.gpus = gpus_of(snapshot, policy)
+
+    @cached_property
+    def pool(self) -> Pool:
+        return pooled(self._snapshot.demand.values())
+
+    def demand(self, model: str) -> Demand | None:
+        return self._snapshot.demand.get(model)
+
+    def version(self, model: str) -> int:
+        """The one that serves, or would."""
+        recorded = self._snapshot.serving.get(model)
+        stored = self._snapshot.models[model]
+        if recorded is not None and recorded in stored.versions:
+            return recorded
+        return stored.newest
+
+    def needed(self, model: str) -> dict[Device, int]:
+        """Bytes per device of the model at rest."""
+        return needed_bytes(self._snapshot, self.gpus, model, (self.version(model),))
+
+    def reload_s(self, model: str) -> float:
+        """From the decision to load until the first good answer, as the files lie now."""
+        version = self.version(model)
+        return reload_s(
+            self._snapshot.models[model].versions[version],
+            self._snapshot.learned.get((model, version)),
+            cached=model in self._snapshot.cached,
+        )
+
+    def counted_s(self, model: str) -> float:
+        """Of a cold start, what its service level does not forgive."""
+        acceptable_s = self._snapshot.models[model].intent.acceptable_cold_start_s
+        return counted_s(self.reload_s(model), acceptable_s)
+
+    def score(self, model: str, held_bytes: int) -> float:
+        """Cold-start seconds avoided per hour for each GiB held, or the ranking's own unit."""
+        return score(
+            self._policy.ranking,
+            self.demand(model),
+            reload_s=self.counted_s(model),
+            held_bytes=held_bytes,
+            pool=self.pool,
+            now_s=self._now_s,
+            aged=self._snapshot.aged.get(model, 0.0),
+        )
+
+    def idle_timeout_s(self, model: str) -> float:
+        """After so long without a request, holding costs more than the next cold start.
+
+        Break-even: the price of the memory equals the cold start (POLICY.md section 4).
+        """
+        intent = self._snapshot.models[model].intent
+        if intent.idle_timeout_s is not None:
+            return intent.idle_timeout_s
+        gib = sum(self.needed(model).values()) / GIB
+        return idle_timeout_s(price=self._policy.price, gib=gib, wait_s=self.counted_s(model))
+
+    def last_used_s(self, model: str) -> float:
+        """The newest request, or when it was decided to keep the model."""
+        demand = self.demand(model)
+        kept = self._snapshot.kept.get(model)
+        return max(demand.last_s if demand else 0.0, kept.since_s if kept else 0.0)
+
+
+def stays_because(snapshot: Snapshot, model: str) -> str | None:
+    """Why a loaded model is no victim, else None."""
+    if snapshot.is_hot(model):
+        return "hot"
+    if snapshot.is_asked_for(model):
+        return "asked for by a person"
+    if snapshot.models[model].intent.pin:
+        return "pinned"
+    return passing_because(snapshot, model)
+
+
+def passing_because(snapshot: Snapshot, model: str) -> str | None:
+    """Why a model is no victim for the moment, else None."""
+    if any((server, model) in snapshot.busy for server in Server):
+        return "loading or unloading"
+    if snapshot.active_release(model):
+        return "being released"
+    if model in snapshot.waiting:
+        return "a request waits for it"
+    return None

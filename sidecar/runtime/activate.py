@@ -1,0 +1,108 @@
+"""First requests to models that are not loaded: held, and answered after one load for all."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import assert_never
+
+from sidecar.core.actions import Blocked
+from sidecar.core.activation import Answers, NotServed, Resting, Verdict, verdict
+from sidecar.core.fleet import Quarantine, Snapshot
+from sidecar.errors import (
+    DoesNotFit,
+    NotNow,
+    Quarantined,
+    RequestRefused,
+    TooLate,
+    UnknownObject,
+)
+
+
+class Heat(StrEnum):
+    """How a request found its model; `joined`: another one had begun to wait before."""
+
+    HIT = "hit"
+    COLD = "cold"
+    JOINED = "joined"
+
+
+class Waiting:
+    """Who waits for which model. Each look of the loop answers those that can be answered."""
+
+    def __init__(self) -> None:
+        self.wake = asyncio.Event()
+        self._since_s: dict[str, float] = {}
+        self._waiters: dict[str, set[asyncio.Future[Verdict]]] = {}
+
+    @property
+    def since_s(self) -> Mapping[str, float]:
+        return dict(self._since_s)
+
+    async def wait_for(self, model: str, timeout_s: float) -> Heat:
+        """Return when the model answers.
+
+        Raises:
+            UnknownObject: it is not in the store.
+            Quarantined, DoesNotFit, NotNow: why it will not be loaded now.
+            TooLate: not within `timeout_s`; the load goes on for the next one.
+        """
+        first = model not in self._waiters
+        answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(model, set()).add(answer)
+        self._since_s.setdefault(model, time.time())
+        self.wake.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                found = await answer
+        except TimeoutError:
+            raise TooLate(
+                f"{model} was not loaded within {timeout_s:g} s; the load goes on: ask again"
+            ) from None
+        finally:
+            self._waiters[model].discard(answer)
+            if not self._waiters[model]:
+                del self._waiters[model], self._since_s[model]
+        if not isinstance(found, Answers):
+            raise _refusal(model, found)
+        return Heat.COLD if first else Heat.JOINED
+
+    def look(self, snapshot: Snapshot, blocked: Mapping[str, Blocked]) -> None:
+        """Answer whom this look has an answer for."""
+        now_s = time.time()
+        for model, waiters in self._waiters.items():
+            found = verdict(snapshot, blocked, model, now_s)
+            if found is None:
+                continue
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(found)
+
+
+def quarantined(model: str, quarantine: Quarantine) -> Quarantined:
+    return Quarantined(
+        f"{model} is in quarantine: {quarantine.reason}; publish a newer version or ask for "
+        ":unquarantine",
+        until_s=quarantine.until_s,
+    )
+
+
+def _refusal(model: str, found: NotServed | Resting | Quarantine | Blocked) -> RequestRefused:
+    match found:
+        case NotServed():
+            return UnknownObject("unknown_model", f"no model {model!r} in the store")
+        case Resting(mode=mode):
+            return NotNow(f"the sidecar is {mode} and loads nothing; resume it first")
+        case Quarantine():
+            return quarantined(model, found)
+        case Blocked():
+            return DoesNotFit(
+                str(found),
+                device=found.device,
+                needed_bytes=found.needed_bytes,
+                free_bytes=found.free_bytes,
+                evictable_bytes=found.evictable_bytes,
+                blocked_by=found.blocked_by,
+            )
+        case _:
+            assert_never(found)

@@ -1,0 +1,116 @@
+"""Demand and memory, looked at as often as they are worth it."""
+
+import time
+from contextlib import suppress
+
+from sidecar.core.demand import arrived
+from sidecar.core.events import Event, EventName
+from sidecar.core.fleet import Server
+from sidecar.errors import MeterFailed, ServerError, StateUnavailable
+from sidecar.runtime.board import Pair
+from sidecar.runtime.learn import Learner
+from sidecar.runtime.world import World
+
+SAVE_EVERY_S = 60.0
+SAVES_AT_ONCE = 50
+METER_EVERY_S = 5.0
+CACHE_EVERY_S = 15.0
+CACHE_LOOKS_AT_ONCE = 200
+
+
+class Collector:
+    """Puts what it collects on the board, and saves demand, so that a restart does not forget."""
+
+    def __init__(self, world: World, learner: Learner) -> None:
+        self._world = world
+        self._learner = learner
+        self._looked_at_s: float | None = None
+        self._saved_at_s: dict[str, float] = {}
+        self._unsaved: set[str] = set()
+        self._metered_at_s = 0.0
+        self._metered_busy: frozenset[Pair] = frozenset()
+        self._cache_at_s = 0.0
+        self.meter_problem: str | None = None
+
+    async def recall(self) -> None:
+        """Take up what was saved before. Raises StateUnavailable."""
+        board, records = self._world.board, self._world.records
+        board.demand.update(await records.demand())
+        board.learned.update(await records.learned())
+
+    async def collect(self, busy: frozenset[Pair]) -> None:
+        """Look once. A server or meter that does not answer leaves what was known."""
+        await self._count(busy)
+        await self._measure(busy)
+        await self._look_at_files(busy)
+
+    async def close(self) -> None:
+        """Save what is not saved yet."""
+        for model in sorted(self._unsaved):
+            await self._save(model, time.time())
+
+    async def _count(self, busy: frozenset[Pair]) -> None:
+        now_s, board = time.time(), self._world.board
+        try:
+            counts = await self._world.servers[Server.SERVING].requests_served()
+        except ServerError:
+            return
+        changing = {model for server, model in busy if server is Server.SERVING}
+        found = board.tally.take(counts, changing)
+        # Time is only as good as the clock: one that was set back makes no negative gaps.
+        since_s = min(now_s if self._looked_at_s is None else self._looked_at_s, now_s)
+        for model, count in found.items():
+            board.demand[model] = arrived(
+                board.demand.get(model), count=count, since_s=since_s, until_s=now_s
+            )
+            board.aged[model] = board.last_victim_score
+            self._unsaved.add(model)
+        self._looked_at_s = now_s
+        due = [
+            model
+            for model in sorted(self._unsaved)
+            if now_s - self._saved_at_s.get(model, 0.0) >= SAVE_EVERY_S
+        ]
+        # A full disk costs the memory of a minute, and nothing else.
+        with suppress(StateUnavailable):
+            for model in due[:SAVES_AT_ONCE]:
+                await self._save(model, now_s)
+
+    async def _save(self, model: str, now_s: float) -> None:
+        await self._world.records.set_demand(model, self._world.board.demand[model])
+        self._saved_at_s[model] = now_s
+        self._unsaved.discard(model)
+
+    async def _measure(self, busy: frozenset[Pair]) -> None:
+        """Memory changes when models come and go; else it is looked at now and then."""
+        now_s = time.monotonic()
+        if busy == self._metered_busy and now_s < self._metered_at_s + METER_EVERY_S:
+            return
+        problem = None
+        try:
+            self._world.board.readings = dict(await self._world.meter.read())
+        except MeterFailed as error:
+            problem = str(error)
+        self._metered_at_s, self._metered_busy = now_s, busy
+        if problem is not None and problem != self.meter_problem:
+            event = Event(name=EventName.METER_FAILED, detail={"reason": problem})
+            await self._world.telemetry.record(event)
+        self.meter_problem = problem
+
+    async def _look_at_files(self, busy: frozenset[Pair]) -> None:
+        """Which of the models that are asked for most lie in the page cache."""
+        now_s = time.monotonic()
+        if busy or now_s < self._cache_at_s + CACHE_EVERY_S:
+            return
+        self._cache_at_s = now_s
+        board = self._world.board
+        models, _ = await self._world.store.scan()
+        serving = await self._world.records.serving()
+        newest = sorted(board.demand, key=lambda model: -board.demand[model].last_s)
+        asked = [model for model in newest if model in models][:CACHE_LOOKS_AT_ONCE]
+        board.cached = {
+            model
+            for model in asked
+            if (version := serving.get(model, models[model].newest)) in models[model].versions
+            and await self._learner.is_cached(model, version)
+        }
