@@ -130,6 +130,9 @@ class PolicySettings(Strict):
     """Cold-start seconds that saving one GiB-hour may cost; 0 keeps all that fits."""
     ranking: Ranking = Ranking.VALUE
     prewarm: bool = True
+    cpu_while_full: bool = False
+    """Serve on the CPU what the GPU has no room for, and move it when there is some. Moving in
+    place has not been tried on a GPU."""
     on_drift: OnDrift = OnDrift.REPAIR
     profile: Profile = Profile.PRODUCTION
     schedule: tuple[ScheduleSettings, ...] = ()
@@ -169,6 +172,7 @@ class Settings(Strict):
             price=said.price,
             ranking=said.ranking,
             prewarm=said.prewarm,
+            cpu_while_full=said.cpu_while_full,
             on_drift=said.on_drift,
         )
 

@@ -59,10 +59,11 @@ Numbers = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """Record that a model is to be loaded and to stay."""
+    """Record that a model is to be loaded and to stay, on the CPU if its GPU is full."""
 
     model: str
     reason: str
+    on_cpu: bool = False
     numbers: Numbers = field(default_factory=dict)
 
 

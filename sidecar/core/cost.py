@@ -42,21 +42,33 @@ def counted_s(reload_s: float, acceptable_s: float) -> float:
 
 
 def footprint(
-    stored: StoredVersion, known: Learned | None, gpus: tuple[Device, ...]
+    stored: StoredVersion, known: Learned | None, gpus: tuple[Device, ...], *, on_cpu: bool = False
 ) -> tuple[Mapping[Device, int], Basis]:
     """Bytes that a loaded version holds on each device, and how they are known.
 
     Declared: one copy of what instances share, and for each instance its memory after the
-    largest warm-up shape.
+    largest warm-up shape. `on_cpu`: with one instance there, wherever it belongs.
     """
     cost = stored.manifest.cost
     learned = known.held_bytes if known else {}
+    counts = {CPU: 1} if on_cpu else instances(stored.config, gpus)
     found = {
         device: learned.get(device, cost.shared_bytes + count * cost.peak_bytes)
-        for device, count in instances(stored.config, gpus).items()
+        for device, count in counts.items()
     }
     is_learned = bool(found) and found.keys() <= learned.keys()
     return found, Basis.LEARNED if is_learned else Basis.DECLARED
+
+
+def is_on_cpu(config: str, gpus: tuple[Device, ...]) -> bool:
+    """Whether a config has all its instances on the CPU."""
+    return instances(config, gpus).keys() == {CPU}
+
+
+def can_go_to_cpu(config: str) -> bool:
+    """Whether a backend runs its models on the CPU too; TensorRT's engines are for one GPU."""
+    parsed = parse_config(config, "the stored config")
+    return "tensorrt" not in f"{parsed.backend} {parsed.platform}"
 
 
 @lru_cache(CACHED_CONFIGS)

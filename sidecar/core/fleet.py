@@ -119,10 +119,14 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """A model that the planner has decided to keep loaded, and why."""
+    """A model that the planner has decided to keep loaded, and why.
+
+    `on_cpu`: on the CPU for now, because its GPU is full.
+    """
 
     since_s: float
     reason: str
+    on_cpu: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,11 @@ A load counts from the moment it is decided; an unload counts until the index sa
 done. What is measured counts before what was learned, and that before what was declared.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sidecar.core.cost import Basis, footprint
+from sidecar.core.cost import Basis, footprint, is_on_cpu
 from sidecar.core.fleet import Server, Snapshot, VersionState
 from sidecar.core.memory import Device
 from sidecar.core.policy import Policy
@@ -89,14 +89,56 @@ def gpus_of(snapshot: Snapshot, policy: Policy) -> tuple[Device, ...]:
 
 
 def needed_bytes(
-    snapshot: Snapshot, gpus: tuple[Device, ...], model: str, versions: tuple[int, ...]
+    snapshot: Snapshot,
+    gpus: tuple[Device, ...],
+    model: str,
+    versions: Iterable[int],
+    *,
+    on_cpu: bool = False,
 ) -> dict[Device, int]:
     """What these versions of a model hold together, or would."""
-    return {device: held for device, (held, _) in _sum(snapshot, gpus, model, versions).items()}
+    found = _sum(snapshot, gpus, model, versions, on_cpu=on_cpu)
+    return {device: held for device, (held, _) in found.items()}
+
+
+def added_bytes(
+    snapshot: Snapshot, gpus: tuple[Device, ...], server: Server, model: str
+) -> dict[Device, int]:
+    """What a server comes to hold beside what it has of a model, when it does as is wanted.
+
+    A version that moves to another device is on both until it is done.
+    """
+    wanted = placement(snapshot, server, model)
+    if wanted is None:
+        return {}
+    there, was_on_cpu = _present(snapshot, gpus, server, model)
+    to_cpu = is_on_cpu(wanted.config, gpus)
+    coming = set(wanted.versions) - there if was_on_cpu == to_cpu else wanted.versions
+    return needed_bytes(snapshot, gpus, model, coming, on_cpu=to_cpu)
+
+
+def _present(
+    snapshot: Snapshot, gpus: tuple[Device, ...], server: Server, model: str
+) -> tuple[set[int], bool]:
+    """Versions that a server holds or is about to give up, and whether on the CPU."""
+    view = snapshot.servers[server]
+    there = {
+        version
+        for version, state in view.index.get(model, {}).items()
+        if state is not VersionState.UNAVAILABLE
+    }
+    proven = view.verified.get(model)
+    config = proven.config if proven else view.staged.get(model, "")
+    return there, is_on_cpu(config, gpus)
 
 
 def _sum(
-    snapshot: Snapshot, gpus: tuple[Device, ...], model: str, versions: tuple[int, ...]
+    snapshot: Snapshot,
+    gpus: tuple[Device, ...],
+    model: str,
+    versions: Iterable[int],
+    *,
+    on_cpu: bool,
 ) -> dict[Device, tuple[int, Basis]]:
     """A version that vanished from the store counts as was learned of it."""
     known = snapshot.models.get(model)
@@ -105,7 +147,7 @@ def _sum(
     for version in versions:
         learned = snapshot.learned.get((model, version))
         if version in stored:
-            found, basis = footprint(stored[version], learned, gpus)
+            found, basis = footprint(stored[version], learned, gpus, on_cpu=on_cpu)
         else:
             found, basis = (learned.held_bytes if learned else {}), Basis.LEARNED
         for device, held in found.items():
@@ -119,27 +161,21 @@ def _holders(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[Device, Holde
     for server, view in snapshot.servers.items():
         loading = {model for at, model in snapshot.busy if at is server}
         for model in sorted(view.index.keys() | loading):
-            there = {
-                version
-                for version, state in view.index.get(model, {}).items()
-                if state is not VersionState.UNAVAILABLE
-            }
-            wanted = placement(snapshot, server, model) if model in loading else None
-            coming = set(wanted.versions) - there if wanted else set()
-            if not there and not coming:
-                continue
-            hold = _hold(snapshot, server, model, is_coming=bool(coming))
-            versions = tuple(sorted(there | coming))
-            for device, (declared, basis) in _sum(snapshot, gpus, model, versions).items():
+            there, on_cpu = _present(snapshot, gpus, server, model)
+            held = _sum(snapshot, gpus, model, there, on_cpu=on_cpu)
+            added = added_bytes(snapshot, gpus, server, model) if model in loading else {}
+            hold = _hold(snapshot, server, model, is_coming=bool(added))
+            for device in held.keys() | added.keys():
+                declared, basis = held.get(device, (0, Basis.DECLARED))
                 measured = None
-                if server is Server.SERVING and not coming and device in snapshot.readings:
+                if server is Server.SERVING and not added and device in snapshot.readings:
                     measured = snapshot.readings[device].by_model.get(model)
                 yield (
                     device,
                     Holder(
                         server=server,
                         model=model,
-                        bytes=declared if measured is None else measured,
+                        bytes=declared + added.get(device, 0) if measured is None else measured,
                         basis=basis if measured is None else Basis.MEASURED,
                         hold=hold,
                     ),

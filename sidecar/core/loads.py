@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from sidecar.core.actions import Blocked, Ensure, Keep, SetAside, Work
 from sidecar.core.admission import Admission, Claim, Rooms
 from sidecar.core.faults import FaultKind, classify
-from sidecar.core.fleet import Server, Snapshot, VersionState
-from sidecar.core.ledger import needed_bytes
+from sidecar.core.fleet import Server, Snapshot
+from sidecar.core.ledger import added_bytes
+from sidecar.core.memory import CPU
 from sidecar.core.policy import Policy, retry_at_s
 from sidecar.core.removals import reason_to_remove
 from sidecar.core.residency import arrivals, is_set_aside
@@ -44,17 +45,23 @@ def _worth_a_look(snapshot: Snapshot, server: Server) -> set[str]:
 
 def _claim(snapshot: Snapshot, worth: Worth, server: Server, model: str) -> Claim:
     """What a due load adds to what the server holds of the model."""
-    wanted = placement(snapshot, server, model)
-    states = snapshot.servers[server].index.get(model, {})
-    there = {version for version, state in states.items() if state is not VersionState.UNAVAILABLE}
-    coming = tuple(version for version in wanted.versions if version not in there) if wanted else ()
-    return Claim(server=server, model=model, need=needed_bytes(snapshot, worth.gpus, model, coming))
+    need = added_bytes(snapshot, worth.gpus, server, model)
+    return Claim(server=server, model=model, need=need)
 
 
-def kept_for(waiting: tuple[str, ...], blocked: Mapping[str, Blocked]) -> Iterator[Keep]:
-    for model in waiting:
-        if model not in blocked:
+def kept_for(blocked: Mapping[str, Blocked], rooms: Rooms, now_s: float) -> Iterator[Keep]:
+    """Models that somebody waits for, on the CPU where the GPU is full and the policy allows."""
+    worth = rooms.worth
+    for model in arrivals(rooms.snapshot, now_s):
+        obstacle = blocked.get(model)
+        if obstacle is None:
             yield Keep(model=model, reason="a request waits for it")
+        elif worth.policy.cpu_while_full and obstacle.device != CPU and worth.can_go_to_cpu(model):
+            need = worth.needed(model, on_cpu=True)
+            if rooms.fits(need):
+                rooms.take(need)
+                reason = f"a request waits for it, and {obstacle.device} is full"
+                yield Keep(model=model, reason=reason, on_cpu=True)
 
 
 def rescues(

@@ -38,10 +38,10 @@ from sidecar.core.release import admit as admit_release
 from sidecar.core.removals import removals
 from sidecar.core.residency import (
     PREWARM_EVERY_S,
-    arrivals,
     dismissals,
     idle_at_s,
     is_set_aside,
+    moves,
     prewarms,
 )
 from sidecar.core.setaside import readmissions, set_asides
@@ -69,18 +69,22 @@ def plan(snapshot: Snapshot, policy: Policy, now_s: float) -> Plan:
         rooms.dismiss(departure)
     wanted = claims(snapshot, worth, now_s)
     admission = admit(wanted, rooms)
+    kept = tuple(kept_for(admission.blocked, rooms, now_s))
+    helped = {note.model for note in kept}
+    blocked = {name: each for name, each in admission.blocked.items() if name not in helped}
     notes = (
-        *_give_up(snapshot, policy, admission.blocked, now_s),
-        *kept_for(arrivals(snapshot, now_s), admission.blocked),
+        *_give_up(snapshot, policy, blocked, now_s),
+        *kept,
         *rescues(snapshot, wanted, rooms, now_s),
     )
     rooms.relieve()
     is_tick = now_s >= snapshot.prewarmed_at_s + PREWARM_EVERY_S
     if is_tick and not wanted and not rooms.gone:
+        notes += tuple(moves(snapshot, worth, rooms, now_s))
         notes += tuple(prewarms(snapshot, policy, worth, rooms, now_s))
     notes += tuple(rooms.gone.values())
     if notes:
-        return Plan(notes=notes, blocked=admission.blocked, prewarmed=is_tick, wake_at_s=now_s)
+        return Plan(notes=notes, blocked=blocked, prewarmed=is_tick, wake_at_s=now_s)
     work = (
         *removals(snapshot, now_s),
         *loads(snapshot, policy, wanted, admission),
@@ -88,7 +92,7 @@ def plan(snapshot: Snapshot, policy: Policy, now_s: float) -> Plan:
     )
     return Plan(
         work=work,
-        blocked=admission.blocked,
+        blocked=blocked,
         prewarmed=is_tick,
         wake_at_s=_wake_at_s(snapshot, worth, now_s),
     )

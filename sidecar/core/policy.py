@@ -29,7 +29,8 @@ class Policy:
     `budgets`: bytes that models may hold per device, less the share `headroom`; a device
     without one has its capacity for a budget. `price`: cold-start seconds that the operator
     is willing to pay to save one GiB-hour of memory. `ranking` chooses whom to evict; `prewarm`
-    whether models are loaded ahead of their requests.
+    whether models are loaded ahead of their requests; `cpu_while_full` whether a model that
+    its GPU has no room for serves on the CPU until there is some.
     """
 
     soak_s: float
@@ -40,6 +41,7 @@ class Policy:
     price: float = 3.0
     ranking: Ranking = Ranking.VALUE
     prewarm: bool = True
+    cpu_while_full: bool = False
     on_drift: OnDrift = OnDrift.REPAIR
 
 

@@ -12,12 +12,15 @@ from contract.intent import Tier
 from sidecar.core.actions import Keep, LetGo, Note
 from sidecar.core.admission import Rooms
 from sidecar.core.fleet import Server, Snapshot
+from sidecar.core.memory import CPU
 from sidecar.core.policy import Policy
 from sidecar.core.ranking import Resident, choose_prewarms
 from sidecar.core.worth import Worth, stays_because
 
 PREWARM_EVERY_S = 15.0
 PREWARMS_AT_ONCE = 2
+MOVE_AFTER_S = 60.0
+"""On the CPU at least so long: a move costs a load."""
 
 
 def dismissals(snapshot: Snapshot, worth: Worth, now_s: float) -> Iterator[LetGo]:
@@ -67,6 +70,22 @@ def arrivals(snapshot: Snapshot, now_s: float) -> tuple[str, ...]:
 def is_set_aside(snapshot: Snapshot, model: str, now_s: float) -> bool:
     quarantine = snapshot.quarantine.get(model)
     return quarantine is not None and quarantine.holds(now_s)
+
+
+def moves(snapshot: Snapshot, worth: Worth, rooms: Rooms, now_s: float) -> Iterator[Keep]:
+    """Models on the CPU whose GPU has room again; back to where they serve if that fails."""
+    for model, kept in sorted(snapshot.kept.items()):
+        if model not in snapshot.models or (Server.SERVING, model) in snapshot.busy:
+            continue
+        failure = snapshot.failures.get((Server.SERVING, model))
+        if kept.on_cpu and failure is None and now_s >= kept.since_s + MOVE_AFTER_S:
+            need = worth.needed(model)
+            if CPU not in need and rooms.fits(need):
+                rooms.take(need)
+                yield Keep(model=model, reason=f"{', '.join(need)} has room for it again")
+        elif not kept.on_cpu and failure is not None and worth.serves_on_cpu(model):
+            reason = f"it could not be moved and stays on the CPU: {failure.reason}"
+            yield Keep(model=model, reason=reason, on_cpu=True)
 
 
 def prewarms(

@@ -2,21 +2,30 @@
 
 from functools import lru_cache
 
+from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
+
 from contract.config import format_config, parse_config
 
 CACHED_CONFIGS = 4096
+KIND_CPU = ModelInstanceGroup.Kind.KIND_CPU
 
 
 @lru_cache(CACHED_CONFIGS)
-def stage_config(stored: str, *, versions: tuple[int, ...], warmup: bool) -> str:
-    """The store's config with exactly `versions` to serve, without `model_warmup` on request.
+def stage_config(
+    stored: str, *, versions: tuple[int, ...], warmup: bool, on_cpu: bool = False
+) -> str:
+    """The store's config with exactly `versions` to serve.
 
-    Everything else stays the same, so Triton keeps a version that is already loaded in
-    place when only `versions` changes.
+    On request without `model_warmup`, or with one instance on the CPU. Everything else stays
+    the same, so Triton keeps a version that is already loaded in place when only `versions` or
+    the instances change.
     """
     config = parse_config(stored, "the stored config")
     config.version_policy.Clear()
     config.version_policy.specific.versions.extend(versions)
     if not warmup:
         config.ClearField("model_warmup")
+    if on_cpu:
+        config.ClearField("instance_group")
+        config.instance_group.add(kind=KIND_CPU, count=1)
     return format_config(config)

@@ -11,13 +11,14 @@ from sidecar.core.wanted import placement, progress
 class Warmth(StrEnum):
     """How far a model is from answering at full speed.
 
-    `disk`: only in the store. `page_cache`: its files are in the memory of the machine.
-    `loaded`: Triton has it. `warmed`: loaded, warmed up, and the health query was answered
-    rightly.
+    `disk`: only in the store. `page_cache`: its files are in the memory of the machine. `cpu`:
+    it serves on the CPU, because its GPU is full. `loaded`: Triton has it. `warmed`: loaded,
+    warmed up, and the health query was answered rightly.
     """
 
     DISK = "disk"
     PAGE_CACHE = "page_cache"
+    CPU = "cpu"
     LOADED = "loaded"
     WARMED = "warmed"
 
@@ -78,7 +79,10 @@ def _warmth(snapshot: Snapshot, model: str) -> Warmth:
     view = snapshot.servers[Server.SERVING]
     if view.problem is not None or not view.ready(model):
         return Warmth.PAGE_CACHE if model in snapshot.cached else Warmth.DISK
-    return Warmth.WARMED if view.answers(model) else Warmth.LOADED
+    if not view.answers(model):
+        return Warmth.LOADED
+    kept = snapshot.kept.get(model)
+    return Warmth.CPU if kept is not None and kept.on_cpu else Warmth.WARMED
 
 
 def _reason(snapshot: Snapshot, model: str) -> str:

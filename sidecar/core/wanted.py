@@ -63,7 +63,9 @@ def placement(snapshot: Snapshot, server: Server, model: str) -> Placement | Non
     release = snapshot.active_release(model)
     if server is Server.SERVING:
         versions = serving_versions(snapshot, model)
-        return _placement(stored, release, versions, warmup=True)
+        kept = snapshot.kept.get(model)
+        on_cpu = kept is not None and kept.on_cpu
+        return _placement(stored, release, versions, warmup=True, on_cpu=on_cpu)
     if release is None or release.state not in ON_CANARY:
         return None
     warmup = release.state is ReleaseState.CANARY_WARMING
@@ -71,12 +73,19 @@ def placement(snapshot: Snapshot, server: Server, model: str) -> Placement | Non
 
 
 def _placement(
-    stored: StoredModel, release: Release | None, versions: tuple[int, ...], *, warmup: bool
+    stored: StoredModel,
+    release: Release | None,
+    versions: tuple[int, ...],
+    *,
+    warmup: bool,
+    on_cpu: bool = False,
 ) -> Placement | None:
     if not versions or any(version not in stored.versions for version in versions):
         return None
     lead = _lead(release, versions)
-    config = stage_config(stored.versions[lead].config, versions=versions, warmup=warmup)
+    config = stage_config(
+        stored.versions[lead].config, versions=versions, warmup=warmup, on_cpu=on_cpu
+    )
     return Placement(versions=versions, lead=lead, config=config)
 
 

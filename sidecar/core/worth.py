@@ -2,11 +2,11 @@
 
 from functools import cached_property
 
-from sidecar.core.cost import counted_s, reload_s
+from sidecar.core.cost import can_go_to_cpu, counted_s, is_on_cpu, reload_s
 from sidecar.core.demand import Demand, Pool, idle_timeout_s, pooled
 from sidecar.core.fleet import Server, Snapshot
 from sidecar.core.ledger import gpus_of, needed_bytes
-from sidecar.core.memory import GIB, Device
+from sidecar.core.memory import CPU, GIB, Device
 from sidecar.core.policy import Policy
 from sidecar.core.ranking import score
 
@@ -16,7 +16,7 @@ class Worth:
 
     def __init__(self, snapshot: Snapshot, policy: Policy, now_s: float) -> None:
         self._snapshot = snapshot
-        self._policy = policy
+        self.policy = policy
         self._now_s = now_s
         self.gpus = gpus_of(snapshot, policy)
 
@@ -35,9 +35,22 @@ class Worth:
             return recorded
         return stored.newest
 
-    def needed(self, model: str) -> dict[Device, int]:
-        """Bytes per device of the model at rest."""
-        return needed_bytes(self._snapshot, self.gpus, model, (self.version(model),))
+    def needed(self, model: str, *, on_cpu: bool = False) -> dict[Device, int]:
+        """Bytes per device of the model at rest, where it belongs or on the CPU."""
+        versions = (self.version(model),)
+        return needed_bytes(self._snapshot, self.gpus, model, versions, on_cpu=on_cpu)
+
+    def can_go_to_cpu(self, model: str) -> bool:
+        return can_go_to_cpu(self._snapshot.models[model].versions[self.version(model)].config)
+
+    def serves_on_cpu(self, model: str) -> bool:
+        """Whether a model that belongs on a GPU answers on the CPU."""
+        verified = self._snapshot.servers[Server.SERVING].verified.get(model)
+        return (
+            verified is not None
+            and is_on_cpu(verified.config, self.gpus)
+            and CPU not in self.needed(model)
+        )
 
     def reload_s(self, model: str) -> float:
         """From the decision to load until the first good answer, as the files lie now."""
@@ -56,7 +69,7 @@ class Worth:
     def score(self, model: str, held_bytes: int) -> float:
         """Cold-start seconds avoided per hour for each GiB held, or the ranking's own unit."""
         return score(
-            self._policy.ranking,
+            self.policy.ranking,
             self.demand(model),
             reload_s=self.counted_s(model),
             held_bytes=held_bytes,
@@ -74,7 +87,7 @@ class Worth:
         if intent.idle_timeout_s is not None:
             return intent.idle_timeout_s
         gib = sum(self.needed(model).values()) / GIB
-        return idle_timeout_s(price=self._policy.price, gib=gib, wait_s=self.counted_s(model))
+        return idle_timeout_s(price=self.policy.price, gib=gib, wait_s=self.counted_s(model))
 
     def last_used_s(self, model: str) -> float:
         """The newest request, or when it was decided to keep the model."""

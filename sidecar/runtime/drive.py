@@ -72,10 +72,14 @@ class Driver:
             self._world.board.tally.loaded(model, counts, wanted - ready)
 
     async def _prove(self, action: Ensure, took: Took) -> None:
-        """What came new to the serving server is warmed until its latency is steady."""
+        """What came new to the serving server is warmed until its latency is steady.
+
+        After a load every version answers a query: Triton may have moved it in place.
+        """
         server, model, wanted = action.server, action.model, frozenset(action.placement.versions)
         known = self._world.board.verified(server).get(model)
-        for version in sorted(wanted - (known.versions if known else frozenset())):
+        proven = known.versions if known and took.load_s is None else frozenset()
+        for version in sorted(wanted - proven):
             if version in took.versions and server is Server.SERVING:
                 began_s = time.monotonic()
                 took.curves = await self._warmer.warm(server, model, version)

@@ -6,17 +6,20 @@ from typing import Any
 import pytest
 
 from sidecar.core.actions import Blocked, Ensure, Keep, LetGo, Plan, Remove
-from sidecar.core.fleet import Profile, Snapshot, StoredModel
+from sidecar.core.fleet import Profile, ServerView, Snapshot, StoredModel, Verification
 from sidecar.core.memory import CPU, Reading
 from sidecar.core.planner import plan
 from sidecar.core.policy import Policy
 from sidecar.core.release import ReleaseState
+from sidecar.core.stage_config import stage_config
 from tests.builders import (
+    CANARY,
     MIB,
     NOW_S,
     POLICY,
     SERVING,
     asked_at,
+    failure,
     holding,
     kept,
     model,
@@ -369,3 +372,94 @@ def test_a_release_that_can_never_fit_ends_with_the_numbers() -> None:
 
     assert note.release.state is ReleaseState.REFUSED
     assert "needs 6.0 MiB on cpu, where 4.0 MiB are free" in note.release.reason
+
+
+# Two devices. The GPU has 10 MiB for models, the CPU 100.
+
+GPU = "gpu:0"
+BOTH = replace(POLICY, budgets={CPU: 100 * MIB, GPU: 10 * MIB}, headroom=0.0, cpu_while_full=True)
+
+
+def on_gpu(name: str, mib: int, **intent: Any) -> StoredModel:
+    found = of_size(name, mib, **intent)
+    version = found.versions[1]
+    return replace(
+        found, versions={1: replace(version, config=version.config.replace("_CPU", "_GPU"))}
+    )
+
+
+def on_cpu_instead(stored: StoredModel) -> ServerView:
+    """Serving on the CPU what belongs on the GPU."""
+    config = stage_config(stored.versions[1].config, versions=(1,), warmup=True, on_cpu=True)
+    view = holding(stored, 1)
+    return replace(
+        view,
+        staged={stored.name: config},
+        verified={stored.name: Verification(versions=frozenset({1}), config=config)},
+    )
+
+
+def test_each_device_has_its_own_budget() -> None:
+    seen = fleet(
+        on_gpu("old", 8),
+        of_size("beside", 8),
+        on_gpu("new", 8),
+        loaded="old beside",
+        waiting={"new": NOW_S},
+    )
+
+    assert told(planned(seen, replace(BOTH, cpu_while_full=False))) == ["Keep new", "LetGo old"]
+
+
+def test_a_model_serves_on_the_cpu_while_its_gpu_is_full() -> None:
+    hot, new = on_gpu("hot", 8, tier="hot"), on_gpu("new", 8)
+    seen = fleet(hot, new, loaded="hot", kept={}, waiting={"new": NOW_S})
+
+    found = planned(seen, BOTH)
+
+    assert found.notes == (
+        Keep(model="new", reason="a request waits for it, and gpu:0 is full", on_cpu=True),
+    )
+    assert found.blocked == {}
+    on_cpu = {"new": replace(kept("new")["new"], on_cpu=True)}
+    (load,) = planned(replace(seen, kept=on_cpu), BOTH).work
+    assert isinstance(load, Ensure)
+    assert "KIND_CPU" in load.placement.config
+    assert "new" in planned(seen, replace(BOTH, cpu_while_full=False)).blocked
+
+
+def test_what_only_a_gpu_can_run_does_not_go_to_the_cpu() -> None:
+    hot, new = on_gpu("hot", 8, tier="hot"), on_gpu("new", 8)
+    config = new.versions[1].config.replace('backend: "onnxruntime"', 'platform: "tensorrt_plan"')
+    new = replace(new, versions={1: replace(new.versions[1], config=config)})
+    seen = fleet(hot, new, loaded="hot", kept={}, waiting={"new": NOW_S})
+
+    assert planned(seen, BOTH).blocked["new"].device == GPU
+
+
+def test_it_moves_in_place_when_its_gpu_has_room() -> None:
+    a = on_gpu("a", 8)
+    seen = replace(
+        fleet(a, kept={"a": replace(kept("a", since_s=1.0)["a"], on_cpu=True)}, **TICK),
+        servers={SERVING: on_cpu_instead(a), CANARY: ServerView()},
+    )
+
+    found = planned(seen, BOTH)
+
+    assert found.notes == (Keep(model="a", reason="gpu:0 has room for it again"),)
+    (move,) = planned(replace(seen, kept=kept("a")), BOTH).work
+    assert isinstance(move, Ensure)
+    assert "KIND_GPU" in move.placement.config
+
+
+def test_it_stays_on_the_cpu_when_moving_failed() -> None:
+    a = on_gpu("a", 8)
+    seen = replace(
+        fleet(a, kept=kept("a", since_s=1.0), **TICK),
+        servers={SERVING: on_cpu_instead(a), CANARY: ServerView()},
+        failures={(SERVING, "a"): failure(placed(a, 1), "no GPU", at_s=NOW_S)},
+    )
+
+    assert planned(seen, BOTH).notes == (
+        Keep(model="a", reason="it could not be moved and stays on the CPU: no GPU", on_cpu=True),
+    )
