@@ -11,6 +11,7 @@ from pilotlight.commands.remote import (
     status_command,
     unload_command,
 )
+from pilotlight.commands.replay import replay_command
 from pilotlight.commands.run import serve_command, up_command
 
 app = typer.Typer(
@@ -27,3 +28,4 @@ app.command("load")(load_command)
 app.command("unload")(unload_command)
 app.command("release")(release_command)
 app.command("rollback")(rollback_command)
+app.command("replay")(replay_command)

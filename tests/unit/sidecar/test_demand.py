@@ -241,6 +241,14 @@ def test_forecasts_remember_the_nights_over_a_thousand_short_gaps() -> None:
     assert held_share(demand, 600) == pytest.approx(0.66, abs=0.05)
 
 
+def test_a_gap_weighs_a_third_after_a_week() -> None:
+    week_s = 7 * 86_400.0
+    demand = asked_at(0, 100, 100 + week_s)
+
+    assert demand.week_gaps[11] == pytest.approx(1 / e)
+    assert demand.week_gaps_s == pytest.approx(100 / e + week_s)
+
+
 def test_what_was_a_month_ago_is_forgotten() -> None:
     hour_s = 3600.0
     busy_once = asked_at(
