@@ -9,6 +9,7 @@ from contract.errors import InvalidArtifact
 
 # tritonclient ships no type stubs for its messages.
 ModelConfig = Any
+KIND_CPU: int = model_config_pb2.ModelInstanceGroup.KIND_CPU
 
 
 def parse_config(text: str, origin: str) -> ModelConfig:

@@ -179,7 +179,9 @@ class World:
             case LetGo(model=model):
                 self._may_go(note)
                 del self.kept[model]
-                self.departures[model] = Departure(at_s=self.now_s, reason=note.reason)
+                self.departures[model] = Departure(
+                    at_s=self.now_s, reason=note.reason, evicted=note.evicted
+                )
             case SetAside(model=model, quarantine=quarantine):
                 self.quarantine[model] = quarantine
             case Readmit(model=model):

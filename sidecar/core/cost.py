@@ -1,10 +1,11 @@
 """What a version costs to hold and to load: learned from real loads, declared before."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from contract.config import parse_config
+from contract.config import KIND_CPU, parse_config
 from sidecar.core.fleet import StoredVersion
 from sidecar.core.learned import Learned
 from sidecar.core.memory import CPU, Device
@@ -24,16 +25,29 @@ class Basis(StrEnum):
     DECLARED = "declared"
 
 
-def reload_s(stored: StoredVersion, known: Learned | None, *, cached: bool) -> float:
-    """From the decision to load until the first good answer, seconds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reload:
+    """From the decision to load until the first good answer: its parts in turn, seconds."""
 
-    `cached`: the version's files are in the page cache now.
-    """
+    read_s: float
+    load_s: float
+    warm_up_s: float
+
+    @property
+    def seconds(self) -> float:
+        return self.load_s + self.warm_up_s + self.read_s
+
+
+def reload(stored: StoredVersion, known: Learned | None, *, cached: bool) -> Reload:
+    """`cached`: the version's files are in the page cache now."""
     declared = stored.manifest.cost
     known = known or Learned()
-    load_s = declared.load_s if known.load_s is None else known.load_s
     read_s = declared.disk_bytes / READ_BYTES_PER_S if known.read_s is None else known.read_s
-    return load_s + (known.warm_up_s or 0.0) + (0.0 if cached else read_s)
+    return Reload(
+        read_s=0.0 if cached else read_s,
+        load_s=declared.load_s if known.load_s is None else known.load_s,
+        warm_up_s=known.warm_up_s or 0.0,
+    )
 
 
 def counted_s(reload_s: float, acceptable_s: float) -> float:
@@ -80,8 +94,7 @@ def instances(config: str, gpus: tuple[Device, ...]) -> Mapping[Device, int]:
     found: dict[Device, int] = {}
     groups = parse_config(config, "the stored config").instance_group
     for group in groups:
-        kind = group.Kind.Name(group.kind)
-        if kind == "KIND_CPU" or not gpus:
+        if group.kind == KIND_CPU or not gpus:
             devices: tuple[Device, ...] = (CPU,)
         else:
             devices = tuple(f"gpu:{number}" for number in group.gpus) or gpus

@@ -36,6 +36,7 @@ class EventName(StrEnum):
     METER_FAILED = "meter_failed"
     MODE_CHANGED = "mode_changed"
     PROFILE_CHANGED = "profile_changed"
+    SPEC_CHANGED = "spec_changed"
     STORE_DAMAGED = "store_damaged"
     CYCLE_FAILED = "cycle_failed"
 

@@ -10,6 +10,7 @@ from sidecar.core.demand import Demand
 from sidecar.core.faults import FaultKind
 from sidecar.core.learned import Learned
 from sidecar.core.memory import Device, Reading
+from sidecar.core.pressure import Pressure
 from sidecar.core.release import Release
 
 
@@ -106,6 +107,19 @@ class Profile(StrEnum):
     DEVELOPMENT = "development"
 
 
+class DriftKind(StrEnum):
+    LOADED = "loaded"
+    UNLOADED = "unloaded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """These versions of a model came or went on the serving server, and not through us."""
+
+    kind: DriftKind
+    versions: tuple[int, ...]
+
+
 class Mode(StrEnum):
     """What the sidecar does with what it sees.
 
@@ -115,6 +129,15 @@ class Mode(StrEnum):
     RUNNING = "running"
     PAUSED = "paused"
     DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """The mode that somebody has set, and since when; `running` since ever at first."""
+
+    mode: Mode = Mode.RUNNING
+    since_s: float | None = None
+    actor: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,10 +154,11 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Departure:
-    """When and why a model was last let go."""
+    """When and why a model was last let go; `evicted`: for another one."""
 
     at_s: float
     reason: str
+    evicted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,8 +239,10 @@ class Snapshot:
     ids on which something is being done right now. `learned` is keyed by model and version.
     `departures` is how models were last let go since the sidecar began. `aged` is the score of
     the last victim when each model was last asked for. `cached` holds the models whose files
-    are in the page cache. `prewarmed_at_s` is when voluntary loads were last considered,
-    `unloaded_at_s` when an unload on the serving server last ended.
+    are in the page cache. `drift` is what somebody else has just done to the serving server.
+    `leaked_bytes` is what failed loads did not give back to it. `prewarmed_at_s` is when
+    voluntary loads were last considered, `unloaded_at_s` when an unload on the serving server
+    last ended.
     """
 
     models: Mapping[str, StoredModel]
@@ -242,6 +268,9 @@ class Snapshot:
     departures: Mapping[str, Departure] = field(default_factory=dict)
     aged: Mapping[str, float] = field(default_factory=dict)
     cached: frozenset[str] = frozenset()
+    drift: Mapping[str, Drift] = field(default_factory=dict)
+    pressure: Pressure = field(default_factory=Pressure)
+    leaked_bytes: int = 0
     prewarmed_at_s: float = 0.0
     unloaded_at_s: float = 0.0
 

@@ -28,16 +28,16 @@ from sidecar.core.actions import (
 )
 from sidecar.core.admission import Rooms, admit
 from sidecar.core.advance import advance, roll_back
-from sidecar.core.fleet import CheckKind, Failure, OperationKind, Server, Snapshot
+from sidecar.core.fleet import CheckKind, DriftKind, Failure, OperationKind, Server, Snapshot
 from sidecar.core.ledger import ledger
 from sidecar.core.loads import claims, kept_for, loads, rescues
 from sidecar.core.operations import settle
-from sidecar.core.policy import Policy, retry_at_s
+from sidecar.core.policy import OnDrift, Policy, retry_at_s
+from sidecar.core.ranking import PREWARM_EVERY_S
 from sidecar.core.release import ON_CANARY, Release, ReleaseState, release_id
 from sidecar.core.release import admit as admit_release
 from sidecar.core.removals import removals
 from sidecar.core.residency import (
-    PREWARM_EVERY_S,
     dismissals,
     idle_at_s,
     is_set_aside,
@@ -56,6 +56,7 @@ def plan(snapshot: Snapshot, policy: Policy, now_s: float) -> Plan:
     notes = (
         *_advances(snapshot, policy, now_s),
         *_adoptions(snapshot),
+        *_concessions(snapshot, policy),
         *_introductions(snapshot, now_s),
         *_settled(snapshot, now_s),
         *readmissions(snapshot),
@@ -166,6 +167,17 @@ def _adoptions(snapshot: Snapshot) -> Iterator[Note]:
             yield SaveServing(model=name, version=max(ready), reason="found serving, no record")
             if not snapshot.is_wanted(name) and name not in snapshot.desired:
                 yield Keep(model=name, reason="found serving, no record")
+
+
+def _concessions(snapshot: Snapshot, policy: Policy) -> Iterator[Note]:
+    """Where the policy says so, what somebody else did to a proven model stands."""
+    if policy.on_drift is not OnDrift.ADOPT:
+        return
+    for model, drift in snapshot.drift.items():
+        if drift.kind is DriftKind.UNLOADED and model in snapshot.kept:
+            yield LetGo(model=model, reason="somebody else unloaded it")
+        elif drift.kind is DriftKind.LOADED and drift.versions == (snapshot.serving.get(model),):
+            yield Keep(model=model, reason="somebody else loaded it")
 
 
 def _introductions(snapshot: Snapshot, now_s: float) -> Iterator[Note]:

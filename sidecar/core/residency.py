@@ -17,8 +17,6 @@ from sidecar.core.policy import Policy
 from sidecar.core.ranking import Resident, choose_prewarms
 from sidecar.core.worth import Worth, stays_because
 
-PREWARM_EVERY_S = 15.0
-PREWARMS_AT_ONCE = 2
 MOVE_AFTER_S = 60.0
 """On the CPU at least so long: a move costs a load."""
 
@@ -101,12 +99,8 @@ def prewarms(
         absent = list(_worth_loading(snapshot, policy, worth, device, now_s))
         if not absent:
             continue
-        chosen = choose_prewarms(
-            absent,
-            rooms.residents(device),
-            max(0, rooms.soon_free(device)),
-            limit=PREWARMS_AT_ONCE,
-        )
+        free_bytes = max(0, rooms.soon_free(device))
+        chosen = choose_prewarms(absent, rooms.residents(device), free_bytes)
         for candidate, victims in chosen:
             for victim in victims:
                 yield LetGo(

@@ -2,12 +2,9 @@
 
 from functools import lru_cache
 
-from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
-
-from contract.config import format_config, parse_config
+from contract.config import KIND_CPU, format_config, parse_config
 
 CACHED_CONFIGS = 4096
-KIND_CPU = ModelInstanceGroup.Kind.KIND_CPU
 
 
 @lru_cache(CACHED_CONFIGS)

@@ -2,9 +2,18 @@
 
 from functools import cached_property
 
-from sidecar.core.cost import can_go_to_cpu, counted_s, is_on_cpu, reload_s
+from sidecar.core.cost import (
+    Basis,
+    Reload,
+    can_go_to_cpu,
+    counted_s,
+    footprint,
+    is_on_cpu,
+    reload,
+)
 from sidecar.core.demand import Demand, Pool, idle_timeout_s, pooled
 from sidecar.core.fleet import Server, Snapshot
+from sidecar.core.learned import Learned
 from sidecar.core.ledger import gpus_of, needed_bytes
 from sidecar.core.memory import CPU, GIB, Device
 from sidecar.core.policy import Policy
@@ -52,19 +61,23 @@ class Worth:
             and CPU not in self.needed(model)
         )
 
-    def reload_s(self, model: str) -> float:
-        """From the decision to load until the first good answer, as the files lie now."""
-        version = self.version(model)
-        return reload_s(
-            self._snapshot.models[model].versions[version],
-            self._snapshot.learned.get((model, version)),
-            cached=model in self._snapshot.cached,
-        )
+    def learned(self, model: str) -> Learned | None:
+        return self._snapshot.learned.get((model, self.version(model)))
+
+    def basis(self, model: str) -> Basis:
+        """How `needed` is known."""
+        stored = self._snapshot.models[model].versions[self.version(model)]
+        return footprint(stored, self.learned(model), self.gpus)[1]
+
+    def reload(self, model: str) -> Reload:
+        """As the files lie now."""
+        stored = self._snapshot.models[model].versions[self.version(model)]
+        return reload(stored, self.learned(model), cached=model in self._snapshot.cached)
 
     def counted_s(self, model: str) -> float:
         """Of a cold start, what its service level does not forgive."""
         acceptable_s = self._snapshot.models[model].intent.acceptable_cold_start_s
-        return counted_s(self.reload_s(model), acceptable_s)
+        return counted_s(self.reload(model).seconds, acceptable_s)
 
     def score(self, model: str, held_bytes: int) -> float:
         """Cold-start seconds avoided per hour for each GiB held, or the ranking's own unit."""

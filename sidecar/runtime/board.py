@@ -16,6 +16,7 @@ from sidecar.core.fleet import (
 )
 from sidecar.core.learned import Learned
 from sidecar.core.memory import Device, Reading
+from sidecar.core.pressure import Pressure
 from sidecar.runtime.tally import Tally
 
 Pair = tuple[Server, str]
@@ -37,6 +38,8 @@ class Board:
         self.learned: dict[tuple[str, int], Learned] = {}
         self.readings: dict[Device, Reading] = {}
         self.departures: dict[str, Departure] = {}
+        self.pressure = Pressure()
+        self.leaked_bytes = 0
         self.aged: dict[str, float] = {}
         self.last_victim_score = 0.0
         self.cached: set[str] = set()
@@ -97,6 +100,8 @@ class Board:
                 self._verified[pair] = replace(found, versions=frozenset(still))
 
     def lost(self, server: Server) -> None:
-        """Nothing that was verified on a server outlives the loss of that server."""
+        """Nothing that was verified on a server outlives the loss of that server, and no leak."""
+        if server is Server.SERVING:
+            self.leaked_bytes = 0
         for pair in [pair for pair in self._verified if pair[0] is server]:
             del self._verified[pair]

@@ -25,6 +25,7 @@ from sidecar.core.actions import (
 )
 from sidecar.core.events import Event, EventDetail, EventName
 from sidecar.core.fleet import CheckKind, Departure, Kept, Outcome, Server
+from sidecar.core.pressure import QUICK_S, Loaded
 from sidecar.core.release import ReleaseState
 from sidecar.errors import ServerError, ServerLost, Unproven
 from sidecar.runtime.drive import Driver
@@ -89,9 +90,12 @@ class Executor:
             case LetGo(model=model, reason=reason, numbers=numbers):
                 await records.let_go(model)
                 board = self._world.board
-                board.departures[model] = Departure(at_s=time.time(), reason=reason)
+                board.departures[model] = Departure(
+                    at_s=time.time(), reason=reason, evicted=note.evicted
+                )
                 if note.evicted:
                     board.last_victim_score = note.score
+                    board.pressure = board.pressure.evicted(note.score)
                 name = EventName.MODEL_EVICTED if note.evicted else EventName.MODEL_LET_GO
                 await self._say(name, model, reason=reason, numbers=numbers)
             case SetAside(model=model, quarantine=quarantine):
@@ -135,6 +139,8 @@ class Executor:
             )
         else:
             name = EventName.MODEL_ADOPTED if adopted else EventName.MODEL_LOADED
+            if not adopted:
+                self._weigh(action, time.monotonic() - began_s)
         versions = ", ".join(map(str, action.placement.versions))
         await self._say(
             name,
@@ -144,6 +150,15 @@ class Executor:
             versions=versions,
             reason=reason,
         )
+
+    def _weigh(self, action: Ensure, seconds: float) -> None:
+        """A load that somebody waits for says how well the budget does."""
+        board, now_s = self._world.board, time.time()
+        if action.server is not Server.SERVING or action.model not in self._world.waiting.since_s:
+            return
+        left = board.departures.get(action.model)
+        quick = left is not None and left.evicted and now_s - seconds - left.at_s < QUICK_S
+        board.pressure = board.pressure.loaded(Loaded(at_s=now_s, seconds=seconds, quick=quick))
 
     async def _remove(self, action: Remove) -> None:
         began_s = time.monotonic()

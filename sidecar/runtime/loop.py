@@ -8,6 +8,7 @@ from dataclasses import replace
 import structlog
 
 from sidecar.core.actions import Check, Plan, Work
+from sidecar.core.drift import drifts
 from sidecar.core.events import Event, EventDetail, EventName
 from sidecar.core.fleet import Mode, Profile, Server, Snapshot
 from sidecar.core.planner import plan
@@ -107,7 +108,11 @@ class Loop:
             await self._collector.recall()
         await self._collector.collect(frozenset(self._world.board.busy))
         seen = await observe(self._world, self.snapshot, self.profile())
-        snapshot = replace(seen.snapshot, meter_problem=self._collector.meter_problem)
+        snapshot = replace(
+            seen.snapshot,
+            meter_problem=self._collector.meter_problem,
+            drift=drifts(self.snapshot, seen.snapshot) if self.snapshot else {},
+        )
         await self._tell_changes(self.snapshot, snapshot)
         self.snapshot, self._seen_at_s = snapshot, time.monotonic()
         self._world.telemetry.show(snapshot, self._seen_at_s - began_s)
@@ -174,6 +179,18 @@ class Loop:
         self.problem = problem
 
     async def _tell_changes(self, before: Snapshot | None, now: Snapshot) -> None:
+        await self._tell_servers(before, now)
+        await self._tell_others(before, now)
+        record = self._world.telemetry.record
+        missing = unready(now)
+        was_ready = before is not None and not unready(before)
+        if not missing and not was_ready:
+            await record(Event(name=EventName.BECAME_READY))
+        elif missing and was_ready:
+            detail = {"reason": "; ".join(missing)}
+            await record(Event(name=EventName.BECAME_UNREADY, detail=detail))
+
+    async def _tell_servers(self, before: Snapshot | None, now: Snapshot) -> None:
         record = self._world.telemetry.record
         for server in Server:
             problem = now.servers[server].problem
@@ -183,13 +200,17 @@ class Loop:
             elif problem is not None and not known:
                 detail = {"reason": problem}
                 await record(Event(name=EventName.SERVER_LOST, server=server, detail=detail))
+
+    async def _tell_others(self, before: Snapshot | None, now: Snapshot) -> None:
+        """What people, clocks and others did to the store, the profile and the server."""
+        record = self._world.telemetry.record
         for problem in now.store_problems:
             if before is None or problem not in before.store_problems:
                 await record(Event(name=EventName.STORE_DAMAGED, detail={"reason": problem}))
-        missing = unready(now)
-        was_ready = before is not None and not unready(before)
-        if not missing and not was_ready:
-            await record(Event(name=EventName.BECAME_READY))
-        elif missing and was_ready:
-            detail = {"reason": "; ".join(missing)}
-            await record(Event(name=EventName.BECAME_UNREADY, detail=detail))
+        for model, drift in now.drift.items():
+            versions = ", ".join(map(str, drift.versions))
+            detail = {"kind": drift.kind.value, "versions": versions}
+            await record(Event(name=EventName.DRIFT, model=model, detail=detail))
+        if before is not None and before.profile is not now.profile:
+            detail = {"profile": now.profile.value}
+            await record(Event(name=EventName.PROFILE_CHANGED, detail=detail))
