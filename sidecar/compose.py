@@ -20,6 +20,7 @@ from sidecar.adapters.metrics_meter import MetricsMeter
 from sidecar.adapters.model_store import StoreFolder
 from sidecar.adapters.page_cache import FilePageCache
 from sidecar.adapters.process_meter import ProcessMeter
+from sidecar.adapters.server_process import ServerProcess
 from sidecar.adapters.sqlite_state import SqliteState
 from sidecar.adapters.stage import StageFolder
 from sidecar.adapters.triton_grpc import TritonGrpc
@@ -88,6 +89,7 @@ async def _serve(settings: Settings) -> None:
             servers=servers,
             stages=stages,
             store=StoreFolder(store, overrides),
+            process=ServerProcess(settings.servers[Server.SERVING].grpc),
             meter=await _meter(settings.servers[Server.SERVING], stack),
             page_cache=FilePageCache(store),
             records=Records(state),

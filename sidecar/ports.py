@@ -97,6 +97,17 @@ class MemoryMeter(Protocol):
         """
 
 
+class ServerProcess(Protocol):
+    """The process of a Triton that somebody supervises."""
+
+    async def end(self) -> None:
+        """Ask it to end in an orderly way; its supervisor starts it again.
+
+        Raises:
+            ServerLost: it is not there, or not ours to end.
+        """
+
+
 class PageCache(Protocol):
     """The operating system's cache of a version's files, on the machine of the store."""
 

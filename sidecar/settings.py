@@ -15,7 +15,8 @@ from contract.bytes import parse_bytes
 from contract.intent import Seconds, Tier
 from contract.strict import Strict, explain
 from sidecar.core.fleet import Profile, Server
-from sidecar.core.policy import OnDrift, Policy
+from sidecar.core.memory import GIB
+from sidecar.core.policy import OnDrift, Policy, Recycle
 from sidecar.core.ranking import Ranking
 from sidecar.errors import InvalidSettings
 
@@ -134,6 +135,11 @@ class PolicySettings(Strict):
     """Serve on the CPU what the GPU has no room for, and move it when there is some. Moving in
     place has not been tried on a GPU."""
     on_drift: OnDrift = OnDrift.REPAIR
+    """Whether what somebody else loads or unloads is put right, or stands."""
+    recycle: Recycle = Recycle.PROPOSE
+    """What follows when failed loads have kept `leak_limit` of the server's memory: `do` ends
+    the server, which its supervisor must start again."""
+    leak_limit: Bytes = GIB
     profile: Profile = Profile.PRODUCTION
     schedule: tuple[ScheduleSettings, ...] = ()
 
@@ -174,6 +180,8 @@ class Settings(Strict):
             prewarm=said.prewarm,
             cpu_while_full=said.cpu_while_full,
             on_drift=said.on_drift,
+            recycle=said.recycle,
+            leak_limit_bytes=said.leak_limit,
         )
 
     @model_validator(mode="after")

@@ -40,7 +40,7 @@ class ProcessMeter:
     def _read(self) -> Reading:
         try:
             if self._server is None or not _lives(self._server):
-                self._server = _listener(self._grpc)
+                self._server = listener(self._grpc)
             return _reading(self._server)
         except (psutil.Error, OSError) as error:
             raise MeterFailed(f"memory of the server at {self._grpc}: {error}") from error
@@ -87,8 +87,12 @@ def _lives(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def _listener(grpc: str) -> psutil.Process:
-    """The tritonserver that listens at an address of this machine."""
+def listener(grpc: str) -> psutil.Process:
+    """The tritonserver that listens at an address of this machine.
+
+    Raises:
+        MeterFailed: there is none, or this user cannot see it.
+    """
     host, _, port = grpc.rpartition(":")
     addresses = _EVERYWHERE | _own_addresses(host.strip("[]"))
     for connection in psutil.net_connections("tcp"):

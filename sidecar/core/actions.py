@@ -40,6 +40,14 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """End a server, so that it gives back what failed loads have kept."""
+
+    server: Server
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SaveRelease:
     release: Release
 
@@ -105,7 +113,7 @@ class Settle:
     operation: Operation
 
 
-Work = Ensure | Remove | Check
+Work = Ensure | Remove | Check | Restart
 Note = SaveRelease | SaveServing | Keep | LetGo | SetAside | Readmit | Settle
 
 

@@ -27,7 +27,7 @@ class Basis(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reload:
-    """From the decision to load until the first good answer: its parts in turn, seconds."""
+    """Parts of a cold start in turn, from the decision to load to the first good answer."""
 
     read_s: float
     load_s: float

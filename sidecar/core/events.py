@@ -12,6 +12,9 @@ class EventName(StrEnum):
     SIDECAR_STOPPED = "sidecar_stopped"
     SERVER_LOST = "server_lost"
     SERVER_FOUND = "server_found"
+    SERVER_ENDED = "server_ended"
+    SERVER_NOT_ENDED = "server_not_ended"
+    MEMORY_LEAKED = "memory_leaked"
     BECAME_READY = "became_ready"
     BECAME_UNREADY = "became_unready"
     MODEL_LOADED = "model_loaded"
@@ -62,6 +65,8 @@ class Event:
 _TROUBLE = frozenset(
     {
         EventName.SERVER_LOST,
+        EventName.SERVER_NOT_ENDED,
+        EventName.MEMORY_LEAKED,
         EventName.BECAME_UNREADY,
         EventName.LOAD_FAILED,
         EventName.UNLOAD_FAILED,

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import inf
 
+from contract.bytes import format_bytes
 from sidecar.core.actions import (
     Blocked,
     Check,
@@ -21,6 +22,7 @@ from sidecar.core.actions import (
     LetGo,
     Note,
     Plan,
+    Restart,
     SaveRelease,
     SaveServing,
     Settle,
@@ -32,7 +34,7 @@ from sidecar.core.fleet import CheckKind, DriftKind, Failure, OperationKind, Ser
 from sidecar.core.ledger import ledger
 from sidecar.core.loads import claims, kept_for, loads, rescues
 from sidecar.core.operations import settle
-from sidecar.core.policy import OnDrift, Policy, retry_at_s
+from sidecar.core.policy import OnDrift, Policy, Recycle, retry_at_s
 from sidecar.core.ranking import PREWARM_EVERY_S
 from sidecar.core.release import ON_CANARY, Release, ReleaseState, release_id
 from sidecar.core.release import admit as admit_release
@@ -90,6 +92,7 @@ def plan(snapshot: Snapshot, policy: Policy, now_s: float) -> Plan:
         *removals(snapshot, now_s),
         *loads(snapshot, policy, wanted, admission),
         *_checks(snapshot),
+        *_restarts(snapshot, policy),
     )
     return Plan(
         work=work,
@@ -234,6 +237,19 @@ def _checks(snapshot: Snapshot) -> Iterator[Work]:
                     config=wanted.config,
                     reason="before any warm-up by Triton itself",
                 )
+
+
+def _restarts(snapshot: Snapshot, policy: Policy) -> Iterator[Work]:
+    """Only while nobody waits and nothing is in flight; all comes back from the record."""
+    is_quiet = not snapshot.busy and not snapshot.waiting and not snapshot.checking
+    if (
+        policy.recycle is Recycle.DO
+        and snapshot.leaked_bytes > policy.leak_limit_bytes
+        and snapshot.servers[Server.SERVING].problem is None
+        and is_quiet
+    ):
+        leaked = format_bytes(snapshot.leaked_bytes)
+        yield Restart(server=Server.SERVING, reason=f"failed loads have kept {leaked}")
 
 
 def _wake_at_s(snapshot: Snapshot, worth: Worth, now_s: float) -> float | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sidecar.core.memory import Device
+from sidecar.core.memory import GIB, Device
 from sidecar.core.ranking import Ranking
 
 FIRST_RETRY_S = 0.5
@@ -16,6 +16,14 @@ class OnDrift(StrEnum):
 
     REPAIR = "repair"
     ADOPT = "adopt"
+
+
+class Recycle(StrEnum):
+    """Whether Triton is restarted when failed loads have not given their memory back."""
+
+    OFF = "off"
+    PROPOSE = "propose"
+    DO = "do"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +38,8 @@ class Policy:
     without one has its capacity for a budget. `price`: cold-start seconds that the operator
     is willing to pay to save one GiB-hour of memory. `ranking` chooses whom to evict; `prewarm`
     whether models are loaded ahead of their requests; `cpu_while_full` whether a model that
-    its GPU has no room for serves on the CPU until there is some.
+    its GPU has no room for serves on the CPU until there is some. `recycle` and
+    `leak_limit_bytes`: what follows when so much was lost to failed loads.
     """
 
     soak_s: float
@@ -43,6 +52,8 @@ class Policy:
     prewarm: bool = True
     cpu_while_full: bool = False
     on_drift: OnDrift = OnDrift.REPAIR
+    recycle: Recycle = Recycle.PROPOSE
+    leak_limit_bytes: int = GIB
 
 
 def retry_at_s(attempts: int, failed_at_s: float) -> float:

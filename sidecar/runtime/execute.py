@@ -17,6 +17,7 @@ from sidecar.core.actions import (
     Numbers,
     Readmit,
     Remove,
+    Restart,
     SaveRelease,
     SaveServing,
     SetAside,
@@ -121,14 +122,17 @@ class Executor:
                 await self._remove(action)
             case Check():
                 await self._check(action)
+            case Restart():
+                await self._restart(action)
             case _:
                 assert_never(action)
 
     async def _ensure(self, action: Ensure) -> None:
         began_s = time.monotonic()
         reason = action.reason
+        phases: Numbers = {}
         try:
-            adopted = await self._driver.ensure(action)
+            took = await self._driver.ensure(action)
         except EXPECTED as error:
             name, reason = EventName.LOAD_FAILED, str(error)
             self._world.board.fail(
@@ -138,8 +142,9 @@ class Executor:
                 config=action.placement.config,
             )
         else:
-            name = EventName.MODEL_ADOPTED if adopted else EventName.MODEL_LOADED
-            if not adopted:
+            name = EventName.MODEL_ADOPTED
+            if took.load_s is not None:
+                name, phases = EventName.MODEL_LOADED, took.phases
                 self._weigh(action, time.monotonic() - began_s)
         versions = ", ".join(map(str, action.placement.versions))
         await self._say(
@@ -147,6 +152,7 @@ class Executor:
             action.model,
             server=action.server,
             began_s=began_s,
+            numbers=phases,
             versions=versions,
             reason=reason,
         )
@@ -196,6 +202,23 @@ class Executor:
             check=action.kind.value,
             note=outcome.note,
         )
+
+    async def _restart(self, action: Restart) -> None:
+        began_s = time.monotonic()
+        name, reason = EventName.SERVER_ENDED, action.reason
+        board = self._world.board
+        try:
+            await self._world.process.end()
+        except ServerLost as error:
+            name, reason = EventName.SERVER_NOT_ENDED, str(error)
+        board.leaked_bytes = 0
+        event = Event(
+            name=name,
+            server=action.server,
+            seconds=time.monotonic() - began_s,
+            detail={"reason": reason},
+        )
+        await self._world.telemetry.record(event)
 
     async def _evidence(self, action: Check) -> str:
         match action.kind:

@@ -11,11 +11,14 @@ from sidecar.core.fleet import Server
 from sidecar.core.learned import learn
 from sidecar.core.memory import CPU, Device, Reading
 from sidecar.core.steady import Curve
-from sidecar.errors import MeterFailed
+from sidecar.errors import MeterFailed, Refused
 from sidecar.runtime.world import World
 
 CACHED_SHARE = 0.9
 """Of a version's bytes that lie in the page cache, from which it counts as cached."""
+
+LEAST_LEAK_BYTES = 16 * 2**20
+"""Less is noise: pages come and go in any server."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,7 +29,19 @@ class Took:
     read_s: float | None = None
     load_s: float | None = None
     warm_up_s: float = 0.0
+    verify_s: float = 0.0
     curves: tuple[Curve, ...] = field(default=())
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """Seconds of each part that there was, by name."""
+        known = {
+            "read_s": self.read_s,
+            "load_s": self.load_s,
+            "warm_up_s": self.warm_up_s,
+            "verify_s": self.verify_s,
+        }
+        return {name: round(seconds, 4) for name, seconds in known.items() if seconds is not None}
 
 
 class Learner:
@@ -53,7 +68,12 @@ class Learner:
         """Learn from the load in the body, if it ends well and the model has one version."""
         took = Took(versions=new)
         before = await self._readings()
-        yield took
+        try:
+            yield took
+        except Refused:
+            if action.server is Server.SERVING and took.load_s is None:
+                await self._count_leak(action.model, before)
+            raise
         model, versions = action.model, action.placement.versions
         is_plain = new == set(versions) and len(versions) == 1
         if action.server is not Server.SERVING or took.load_s is None or not is_plain:
@@ -81,6 +101,23 @@ class Learner:
                 event = Event(name=EventName.NEVER_STEADY, model=model, detail=detail)
                 await self._world.telemetry.record(event)
 
+    async def _count_leak(self, model: str, before: Mapping[Device, Reading]) -> None:
+        """What a failed load has not given back, if nothing else went on meanwhile."""
+        after = await self._readings()
+        if len(self._world.board.busy) > 1:
+            return
+        leaked = sum(
+            _own_bytes(after[device]) - _own_bytes(before[device])
+            for device in after.keys() & before.keys()
+        )
+        if leaked < LEAST_LEAK_BYTES:
+            return
+        board = self._world.board
+        board.leaked_bytes += leaked
+        detail: dict[str, EventDetail] = {"bytes": leaked, "in_all": board.leaked_bytes}
+        event = Event(name=EventName.MEMORY_LEAKED, model=model, detail=detail)
+        await self._world.telemetry.record(event)
+
     def _held_bytes(
         self, model: str, before: Mapping[Device, Reading], after: Mapping[Device, Reading]
     ) -> dict[Device, int]:
@@ -101,3 +138,8 @@ class Learner:
             return await self._world.meter.read()
         except MeterFailed:
             return {}
+
+
+def _own_bytes(reading: Reading) -> int:
+    """Of the server where that is told, of the whole device where it is not."""
+    return reading.used_bytes if reading.server_bytes is None else reading.server_bytes

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import structlog
 
-from sidecar.core.actions import Check, Plan, Work
+from sidecar.core.actions import Check, Ensure, Plan, Remove, Restart, Work
 from sidecar.core.drift import drifts
 from sidecar.core.events import Event, EventDetail, EventName
 from sidecar.core.fleet import Mode, Profile, Server, Snapshot
@@ -15,6 +15,7 @@ from sidecar.core.planner import plan
 from sidecar.core.policy import Policy
 from sidecar.core.status import unready
 from sidecar.errors import SidecarError, StateConflict, StateUnavailable
+from sidecar.runtime.board import Pair
 from sidecar.runtime.collect import Collector
 from sidecar.runtime.execute import Executor
 from sidecar.runtime.observe import observe
@@ -142,7 +143,7 @@ class Loop:
         if isinstance(work, Check):
             board.checking.add(work.release.id)
         else:
-            board.busy.add((work.server, work.model))
+            board.busy.add(_pair(work))
         task = asyncio.create_task(self._executor.work(work))
         self._tasks.add(task)
 
@@ -151,7 +152,7 @@ class Loop:
             if isinstance(work, Check):
                 board.checking.discard(work.release.id)
             else:
-                board.busy.discard((work.server, work.model))
+                board.busy.discard(_pair(work))
             if not task.cancelled() and (error := task.exception()):
                 # No wake-up: a bug that strikes again must not keep the loop spinning.
                 structlog.get_logger("pilotlight").error("work_crashed", exc_info=error)
@@ -214,3 +215,8 @@ class Loop:
         if before is not None and before.profile is not now.profile:
             detail = {"profile": now.profile.value}
             await record(Event(name=EventName.PROFILE_CHANGED, detail=detail))
+
+
+def _pair(work: Ensure | Remove | Restart) -> Pair:
+    """A server that is being restarted is busy as a whole, and no model has an empty name."""
+    return (work.server, "" if isinstance(work, Restart) else work.model)

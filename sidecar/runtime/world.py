@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidecar.core.fleet import Server
-from sidecar.ports import MemoryMeter, ModelServer, ModelStore, PageCache, Stage
+from sidecar.ports import MemoryMeter, ModelServer, ModelStore, PageCache, ServerProcess, Stage
 from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
 from sidecar.runtime.records import Records
@@ -16,6 +16,7 @@ class World:
     servers: Mapping[Server, ModelServer]
     stages: Mapping[Server, Stage]
     store: ModelStore
+    process: ServerProcess
     meter: MemoryMeter
     page_cache: PageCache
     records: Records

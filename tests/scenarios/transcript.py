@@ -30,6 +30,7 @@ from sidecar.core.actions import (
     Note,
     Readmit,
     Remove,
+    Restart,
     SaveRelease,
     SaveServing,
     SetAside,
@@ -222,6 +223,8 @@ def _describe_work(work: Work) -> str:
             return f"load    {server} {name} {{{versions}}}{warmup}: {reason}"
         case Remove(server=server, model=name, reason=reason):
             return f"unload  {server} {name}: {reason}"
+        case Restart(server=server, reason=reason):
+            return f"restart {server}: {reason}"
         case Check(kind=kind, release=release, reason=reason):
             return f"check   {kind} of {release.model} {release.version}: {reason}"
         case _:

@@ -33,6 +33,7 @@ from sidecar.runtime.warm import Warmer
 from sidecar.runtime.world import World
 from tests.fakes.meter import FakeMeter
 from tests.fakes.page_cache import FakePageCache
+from tests.fakes.process import FakeProcess
 from tests.fakes.state import FakeState
 from tests.fakes.triton import FakeTriton
 from tests.fakes.virtual_time import run_virtually
@@ -104,6 +105,7 @@ class Sidecar:
                 for server in Server
             },
             store=StoreFolder(rig.store, {}),
+            process=FakeProcess(rig.serving),
             meter=rig.meter,
             page_cache=rig.page_cache,
             records=Records(state),  # type: ignore[arg-type]

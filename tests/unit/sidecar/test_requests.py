@@ -21,6 +21,7 @@ from sidecar.runtime.world import World
 from tests.builders import publish, release, signature, tensor
 from tests.fakes.meter import FakeMeter
 from tests.fakes.page_cache import FakePageCache
+from tests.fakes.process import FakeProcess
 from tests.fakes.state import FakeState
 
 S = ReleaseState
@@ -49,6 +50,7 @@ def requests(tmp_path: Path, state: FakeState, records: Records) -> Requests:
         servers={},
         stages={},
         store=StoreFolder(store, {}),
+        process=FakeProcess(),
         meter=FakeMeter(),
         page_cache=FakePageCache(),
         records=records,

@@ -23,6 +23,7 @@ from sidecar.runtime.world import World
 from tests.builders import publish
 from tests.fakes.meter import FakeMeter
 from tests.fakes.page_cache import FakePageCache
+from tests.fakes.process import FakeProcess
 from tests.fakes.state import FakeState
 from tests.fakes.triton import FakeTriton
 from tests.fakes.virtual_time import run_virtually
@@ -57,6 +58,7 @@ class Kitchen:
             servers=dict.fromkeys(Server, self.triton),
             stages=dict.fromkeys(Server, StageFolder(stage, store)),
             store=StoreFolder(store, {}),
+            process=FakeProcess(),
             meter=FakeMeter(),
             page_cache=FakePageCache(),
             records=Records(state),
