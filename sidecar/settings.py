@@ -96,6 +96,7 @@ class ModelSettings(Strict):
     acceptable_cold_start_s: Seconds = 0.0
 
 
+DeviceName = Annotated[str, Field(pattern=r"^(cpu|gpu:\d+)$")]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
 
 
@@ -121,9 +122,7 @@ class ScheduleSettings(Strict):
 class PolicySettings(Strict):
     """What decides which models stay loaded; see `sidecar.core.policy.Policy`."""
 
-    budgets: dict[Annotated[str, Field(pattern=r"^(cpu|gpu:\d+)$")], Bytes] = Field(
-        default_factory=dict
-    )
+    budgets: dict[DeviceName, Bytes] = Field(default_factory=dict)
     """Memory for models per device, such as `cpu: 12GiB`; without one, all there is."""
     headroom: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of each budget that stays free."""
@@ -134,6 +133,8 @@ class PolicySettings(Strict):
     cpu_while_full: bool = False
     """Serve on the CPU what the GPU has no room for, and move it when there is some. Moving in
     place has not been tried on a GPU."""
+    page_cache: Bytes | None = None
+    """Host memory for files of models that are likely next; without it half of what is free."""
     on_drift: OnDrift = OnDrift.REPAIR
     """Whether what somebody else loads or unloads is put right, or stands."""
     recycle: Recycle = Recycle.PROPOSE
@@ -179,6 +180,7 @@ class Settings(Strict):
             ranking=said.ranking,
             prewarm=said.prewarm,
             cpu_while_full=said.cpu_while_full,
+            page_cache_bytes=said.page_cache,
             on_drift=said.on_drift,
             recycle=said.recycle,
             leak_limit_bytes=said.leak_limit,

@@ -48,6 +48,15 @@ class Restart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadAhead:
+    """Bring a version's files into the page cache, because it may be loaded soon."""
+
+    model: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SaveRelease:
     release: Release
 
@@ -113,7 +122,7 @@ class Settle:
     operation: Operation
 
 
-Work = Ensure | Remove | Check | Restart
+Work = Ensure | Remove | Check | Restart | ReadAhead
 Note = SaveRelease | SaveServing | Keep | LetGo | SetAside | Readmit | Settle
 
 

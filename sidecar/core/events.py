@@ -33,6 +33,8 @@ class EventName(StrEnum):
     MODEL_EVICTED = "model_evicted"
     MODEL_SET_ASIDE = "model_set_aside"
     MODEL_READMITTED = "model_readmitted"
+    FILES_READ_AHEAD = "files_read_ahead"
+    READ_AHEAD_FAILED = "read_ahead_failed"
     NEVER_STEADY = "never_steady"
     DRIFT = "drift"
     DOES_NOT_FIT = "does_not_fit"
@@ -73,6 +75,7 @@ _TROUBLE = frozenset(
         EventName.CHECK_FAILED,
         EventName.STORE_DAMAGED,
         EventName.MODEL_SET_ASIDE,
+        EventName.READ_AHEAD_FAILED,
         EventName.NEVER_STEADY,
         EventName.DRIFT,
         EventName.DOES_NOT_FIT,

@@ -30,6 +30,7 @@ from sidecar.core.actions import (
 )
 from sidecar.core.admission import Rooms, admit
 from sidecar.core.advance import advance, roll_back
+from sidecar.core.ahead import read_aheads
 from sidecar.core.fleet import CheckKind, DriftKind, Failure, OperationKind, Server, Snapshot
 from sidecar.core.ledger import ledger
 from sidecar.core.loads import claims, kept_for, loads, rescues
@@ -93,6 +94,7 @@ def plan(snapshot: Snapshot, policy: Policy, now_s: float) -> Plan:
         *loads(snapshot, policy, wanted, admission),
         *_checks(snapshot),
         *_restarts(snapshot, policy),
+        *(read_aheads(snapshot, policy, worth) if is_tick else ()),
     )
     return Plan(
         work=work,

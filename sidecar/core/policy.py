@@ -38,7 +38,8 @@ class Policy:
     without one has its capacity for a budget. `price`: cold-start seconds that the operator
     is willing to pay to save one GiB-hour of memory. `ranking` chooses whom to evict; `prewarm`
     whether models are loaded ahead of their requests; `cpu_while_full` whether a model that
-    its GPU has no room for serves on the CPU until there is some. `recycle` and
+    its GPU has no room for serves on the CPU until there is some. `page_cache_bytes`: for files
+    of models that are likely next; None takes half of what is free. `recycle` and
     `leak_limit_bytes`: what follows when so much was lost to failed loads.
     """
 
@@ -51,6 +52,7 @@ class Policy:
     ranking: Ranking = Ranking.VALUE
     prewarm: bool = True
     cpu_while_full: bool = False
+    page_cache_bytes: int | None = None
     on_drift: OnDrift = OnDrift.REPAIR
     recycle: Recycle = Recycle.PROPOSE
     leak_limit_bytes: int = GIB

@@ -15,6 +15,7 @@ from sidecar.core.actions import (
     LetGo,
     Note,
     Numbers,
+    ReadAhead,
     Readmit,
     Remove,
     Restart,
@@ -124,6 +125,8 @@ class Executor:
                 await self._check(action)
             case Restart():
                 await self._restart(action)
+            case ReadAhead():
+                await self._read_ahead(action)
             case _:
                 assert_never(action)
 
@@ -201,6 +204,23 @@ class Executor:
             release=release.id,
             check=action.kind.value,
             note=outcome.note,
+        )
+
+    async def _read_ahead(self, action: ReadAhead) -> None:
+        began_s = time.monotonic()
+        try:
+            read = await self._world.page_cache.read_ahead(action.model, action.version)
+        except (ContractError, OSError) as error:
+            await self._say(EventName.READ_AHEAD_FAILED, action.model, reason=str(error))
+            return
+        self._world.board.cached.add(action.model)
+        await self._say(
+            EventName.FILES_READ_AHEAD,
+            action.model,
+            began_s=began_s,
+            bytes=read,
+            version=action.version,
+            reason=action.reason,
         )
 
     async def _restart(self, action: Restart) -> None:

@@ -4,10 +4,11 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any, assert_never
 
 import structlog
 
-from sidecar.core.actions import Check, Ensure, Plan, Remove, Restart, Work
+from sidecar.core.actions import Check, Ensure, Plan, ReadAhead, Remove, Restart, Work
 from sidecar.core.drift import drifts
 from sidecar.core.events import Event, EventDetail, EventName
 from sidecar.core.fleet import Mode, Profile, Server, Snapshot
@@ -15,7 +16,7 @@ from sidecar.core.planner import plan
 from sidecar.core.policy import Policy
 from sidecar.core.status import unready
 from sidecar.errors import SidecarError, StateConflict, StateUnavailable
-from sidecar.runtime.board import Pair
+from sidecar.runtime.board import Board
 from sidecar.runtime.collect import Collector
 from sidecar.runtime.execute import Executor
 from sidecar.runtime.observe import observe
@@ -139,20 +140,14 @@ class Loop:
         return max(0.0, min(self._interval_s, wake_in_s))
 
     def _start(self, work: Work) -> None:
-        board = self._world.board
-        if isinstance(work, Check):
-            board.checking.add(work.release.id)
-        else:
-            board.busy.add(_pair(work))
+        places, mark = _mark(self._world.board, work)
+        places.add(mark)
         task = asyncio.create_task(self._executor.work(work))
         self._tasks.add(task)
 
         def finished(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            if isinstance(work, Check):
-                board.checking.discard(work.release.id)
-            else:
-                board.busy.discard(_pair(work))
+            places.discard(mark)
             if not task.cancelled() and (error := task.exception()):
                 # No wake-up: a bug that strikes again must not keep the loop spinning.
                 structlog.get_logger("pilotlight").error("work_crashed", exc_info=error)
@@ -217,6 +212,17 @@ class Loop:
             await record(Event(name=EventName.PROFILE_CHANGED, detail=detail))
 
 
-def _pair(work: Ensure | Remove | Restart) -> Pair:
-    """A server that is being restarted is busy as a whole, and no model has an empty name."""
-    return (work.server, "" if isinstance(work, Restart) else work.model)
+def _mark(board: Board, work: Work) -> tuple[set[Any], Any]:
+    """Where it is marked, and how, that work is going on."""
+    match work:
+        case Ensure(server=server, model=model) | Remove(server=server, model=model):
+            return board.busy, (server, model)
+        case Restart(server=server):
+            # No model has an empty name.
+            return board.busy, (server, "")
+        case Check(release=release):
+            return board.checking, release.id
+        case ReadAhead(model=model):
+            return board.checking, model
+        case _:
+            assert_never(work)

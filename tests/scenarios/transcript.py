@@ -28,6 +28,7 @@ from sidecar.core.actions import (
     Keep,
     LetGo,
     Note,
+    ReadAhead,
     Readmit,
     Remove,
     Restart,
@@ -223,6 +224,8 @@ def _describe_work(work: Work) -> str:
             return f"load    {server} {name} {{{versions}}}{warmup}: {reason}"
         case Remove(server=server, model=name, reason=reason):
             return f"unload  {server} {name}: {reason}"
+        case ReadAhead(model=name, version=version, reason=reason):
+            return f"read    {name} {version}: {reason}"
         case Restart(server=server, reason=reason):
             return f"restart {server}: {reason}"
         case Check(kind=kind, release=release, reason=reason):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.core.actions import Blocked, Ensure, Keep, LetGo, Plan, Remove
+from sidecar.core.actions import Blocked, Ensure, Keep, LetGo, Plan, ReadAhead, Remove
 from sidecar.core.fleet import Profile, ServerView, Snapshot, StoredModel, Verification
 from sidecar.core.memory import CPU, Reading
 from sidecar.core.planner import plan
@@ -463,3 +463,44 @@ def test_it_stays_on_the_cpu_when_moving_failed() -> None:
     assert planned(seen, BOTH).notes == (
         Keep(model="a", reason="it could not be moved and stays on the CPU: no GPU", on_cpu=True),
     )
+
+
+# Files read ahead.
+
+
+def read_ahead(seen: Snapshot, policy: Policy = POLICY) -> list[str]:
+    """The models whose files the next plan reads."""
+    return [work.model for work in planned(seen, policy).work if isinstance(work, ReadAhead)]
+
+
+HOST = replace(POLICY, price=1e9, page_cache_bytes=10 * MIB)
+
+
+def test_files_of_the_likely_next_models_are_read_ahead_within_the_hosts_budget() -> None:
+    demand = {"often": OFTEN, "seldom": asked_at(NOW_S - 300, NOW_S - 200), "once": asked_at(1.0)}
+    models = [of_size("often", 4), of_size("seldom", 4), of_size("once", 4)]
+    seen = fleet(*models, demand=demand, **TICK)
+
+    assert read_ahead(seen, HOST) == ["often", "seldom"]
+    assert read_ahead(replace(seen, cached=frozenset({"often"})), HOST) == ["seldom"]
+    assert read_ahead(seen, replace(HOST, page_cache_bytes=7 * MIB)) == ["often"]
+
+
+def test_without_a_budget_files_take_half_of_what_is_free() -> None:
+    reading = Reading(capacity_bytes=10 * MIB, used_bytes=2 * MIB)
+    seen = fleet(of_size("a", 4), demand={"a": OFTEN}, readings={CPU: reading}, **TICK)
+    without = replace(HOST, page_cache_bytes=None)
+
+    assert read_ahead(seen, without) == ["a"]
+    fuller = replace(seen, readings={CPU: replace(reading, used_bytes=3 * MIB)})
+    assert read_ahead(fuller, without) == []
+
+
+@pytest.mark.parametrize(
+    "changed", [{"busy": {(SERVING, "b")}}, {"waiting": {"b": NOW_S}}, {"prewarmed_at_s": NOW_S}]
+)
+def test_files_are_read_only_while_nothing_else_goes_on(changed: dict[str, Any]) -> None:
+    told_otherwise = {**TICK, **changed}
+    seen = fleet(of_size("a", 4), of_size("b", 4), demand={"a": OFTEN}, **told_otherwise)
+
+    assert read_ahead(seen, HOST) == []
