@@ -167,8 +167,13 @@ def _back(found: Progress) -> Move:
 
 
 def _progress(release: Release, snapshot: Snapshot, server: Server) -> Progress | None:
+    """What failed before the release came to this state is no evidence against it."""
     wanted = placement(snapshot, server, release.model)
-    return progress(snapshot, server, release.model, wanted) if wanted else None
+    if wanted is None:
+        return None
+    found = progress(snapshot, server, release.model, wanted)
+    is_old = found.failure is not None and found.failure.at_s < release.steps[-1].at_s
+    return replace(found, failure=None) if is_old else found
 
 
 _MOVES: dict[ReleaseState, Callable[[Release, Snapshot, Policy, float], Move]] = {

@@ -58,7 +58,7 @@ class Learner:
         return None if was_cached else time.monotonic() - began_s
 
     async def is_cached(self, model: str, version: int) -> bool:
-        models, _ = await self._world.store.scan()
+        models, _ = await self._world.store.known()
         disk_bytes = models[model].versions[version].manifest.cost.disk_bytes
         resident = await self._world.page_cache.resident_bytes(model, version)
         return resident >= CACHED_SHARE * disk_bytes
@@ -104,7 +104,7 @@ class Learner:
     async def _count_leak(self, model: str, before: Mapping[Device, Reading]) -> None:
         """What a failed load has not given back, if nothing else went on meanwhile."""
         after = await self._readings()
-        if len(self._world.board.busy) > 1:
+        if sum(server is Server.SERVING for server, _ in self._world.board.busy) > 1:
             return
         leaked = sum(
             _own_bytes(after[device]) - _own_bytes(before[device])

@@ -260,8 +260,8 @@ def test_the_idle_timeout_is_where_memory_and_cold_start_cost_the_same() -> None
     """1 GiB, 1 s at a price of 3 s per GiB-hour: 1/3 h."""
     a = of_size("a", 1024)
     declared = a.versions[1].manifest
-    cost = declared.cost.model_copy(update={"load_s": 1.0, "disk_bytes": 0})
-    version = replace(a.versions[1], manifest=declared.model_copy(update={"cost": cost}))
+    cost = replace(declared.cost, load_s=1.0, disk_bytes=0)
+    version = replace(a.versions[1], manifest=replace(declared, cost=cost))
     a = replace(a, versions={1: version})
     seen = fleet(a, loaded="a", kept=kept("a", since_s=NOW_S))
 
