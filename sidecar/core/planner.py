@@ -36,13 +36,13 @@ from sidecar.core.ledger import ledger
 from sidecar.core.loads import claims, kept_for, loads, rescues
 from sidecar.core.operations import settle
 from sidecar.core.policy import OnDrift, Policy, Recycle, retry_at_s
-from sidecar.core.ranking import PREWARM_EVERY_S
 from sidecar.core.release import ON_CANARY, Release, ReleaseState, release_id
 from sidecar.core.release import admit as admit_release
 from sidecar.core.removals import removals
 from sidecar.core.residency import (
     dismissals,
     idle_at_s,
+    is_orphan,
     is_set_aside,
     moves,
     prewarms,
@@ -82,7 +82,7 @@ def plan(snapshot: Snapshot, policy: Policy, now_s: float) -> Plan:
         *rescues(snapshot, wanted, rooms, now_s),
     )
     rooms.relieve()
-    is_tick = now_s >= snapshot.prewarmed_at_s + PREWARM_EVERY_S
+    is_tick = now_s >= snapshot.prewarmed_at_s + prewarm_every_s(snapshot)
     if is_tick and not wanted and not rooms.gone:
         notes += tuple(moves(snapshot, worth, rooms, now_s))
         notes += tuple(prewarms(snapshot, policy, worth, rooms, now_s))
@@ -172,6 +172,9 @@ def _adoptions(snapshot: Snapshot) -> Iterator[Note]:
             yield SaveServing(model=name, version=max(ready), reason="found serving, no record")
             if not snapshot.is_wanted(name) and name not in snapshot.desired:
                 yield Keep(model=name, reason="found serving, no record")
+    for name in sorted(view.verified.keys() & snapshot.serving.keys() & snapshot.models.keys()):
+        if is_orphan(snapshot, name):
+            yield Keep(model=name, reason="it serves, and nobody has let it go")
 
 
 def _concessions(snapshot: Snapshot, policy: Policy) -> Iterator[Note]:

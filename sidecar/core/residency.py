@@ -6,7 +6,8 @@ cold start, or when a person says so.
 """
 
 from collections.abc import Iterator
-from math import inf
+from itertools import islice
+from math import ceil, inf
 
 from contract.intent import Tier
 from sidecar.core.actions import Keep, LetGo, Note
@@ -14,11 +15,14 @@ from sidecar.core.admission import Rooms
 from sidecar.core.fleet import Server, Snapshot
 from sidecar.core.memory import CPU
 from sidecar.core.policy import Policy
-from sidecar.core.ranking import Resident, choose_prewarms
+from sidecar.core.ranking import PREWARM_EVERY_S, Resident, choose_prewarms
 from sidecar.core.worth import Worth, stays_because
 
 MOVE_AFTER_S = 60.0
 """On the CPU at least so long: a move costs a load."""
+
+VALUED_AT_ONCE = 2_000
+"""Absent models that one plan looks at; valuing so many takes about 20 ms."""
 
 
 def dismissals(snapshot: Snapshot, worth: Worth, now_s: float) -> Iterator[LetGo]:
@@ -45,6 +49,18 @@ def dismissals(snapshot: Snapshot, worth: Worth, now_s: float) -> Iterator[LetGo
                     "held_bytes": float(sum(worth.needed(model).values())),
                 },
             )
+
+
+def is_orphan(snapshot: Snapshot, model: str) -> bool:
+    """Whether a model serves that was hot until now: it may be busy, and goes when it is idle."""
+    return (
+        bool(snapshot.servers[Server.SERVING].answers(model))
+        and not snapshot.is_wanted(model)
+        and model not in snapshot.desired
+        and model not in snapshot.departures
+        and (Server.SERVING, model) not in snapshot.busy
+        and snapshot.active_release(model) is None
+    )
 
 
 def idle_at_s(snapshot: Snapshot, worth: Worth, model: str) -> float:
@@ -129,7 +145,9 @@ def _worth_loading(
     A warm model always may; others where their score pays the memory's price, which only a
     score in cold-start seconds can.
     """
-    for model, stored in snapshot.models.items():
+    parts = _parts(snapshot)
+    part = int(now_s // prewarm_every_s(snapshot)) % parts
+    for model, stored in islice(snapshot.models.items(), part, None, parts):
         if stored.tier is Tier.COLD or (
             stored.tier is not Tier.WARM and model not in snapshot.demand
         ):
@@ -152,6 +170,15 @@ def _worth_loading(
                 score=score,
                 priority=stored.intent.priority,
             )
+
+
+def prewarm_every_s(snapshot: Snapshot) -> float:
+    """A large fleet is looked at in parts, each about every `PREWARM_EVERY_S`."""
+    return PREWARM_EVERY_S / _parts(snapshot)
+
+
+def _parts(snapshot: Snapshot) -> int:
+    return max(1, ceil(len(snapshot.models) / VALUED_AT_ONCE))
 
 
 def _was_unloaded_by_hand(snapshot: Snapshot, worth: Worth, model: str) -> bool:

@@ -64,9 +64,14 @@ class Loop:
     def policy(self) -> Policy:
         return self._policy
 
+    @property
+    def now_s(self) -> float:
+        """Seconds since 1970, as decisions take them."""
+        return time.time()
+
     def profile(self) -> Profile:
         """The one that holds now."""
-        return self._schedule.profile(time.time())
+        return self._schedule.profile(self.now_s)
 
     async def run(self) -> None:
         watcher = asyncio.create_task(self._wake_on_change())
@@ -126,7 +131,7 @@ class Loop:
         await self._tell_blocked(self.plan, planned)
         self.plan = planned
         self._world.waiting.look(snapshot, planned.blocked)
-        if snapshot.mode is Mode.PAUSED:
+        if snapshot.mode is not Mode.RUNNING:
             return self._interval_s
         if planned.prewarmed:
             self._world.board.prewarmed_at_s = now_s

@@ -161,7 +161,8 @@ def test_a_hot_model_stays_whatever_was_asked_before_it_was_hot() -> None:
 def test_a_model_on_its_way_in_or_out_is_there(state: VersionState) -> None:
     half = replace(holding(COLD, 1), index={"cold": {1: state}}, staged={})
 
-    (work,) = planned(snapshot(COLD, serving=half, recorded={"cold": 1})).work
+    seen = snapshot(COLD, serving=half, recorded={"cold": 1}, asked={"cold": False})
+    (work,) = planned(seen).work
     assert isinstance(work, Remove)
 
 
@@ -210,6 +211,7 @@ def test_a_server_with_a_problem_is_left_alone(lost: Server) -> None:
         serving=holding(COLD, 1),
         canary=holding(COLD, 1),
         recorded={"m": 1, "cold": 1},
+        asked={"cold": False},
     )
     without = replace(
         seen, servers={**seen.servers, lost: replace(seen.servers[lost], problem="no answer")}
@@ -300,6 +302,7 @@ def test_a_failed_removal_is_tried_again_after_a_while() -> None:
         COLD,
         serving=holding(COLD, 1),
         recorded={"cold": 1},
+        asked={"cold": False},
         failures={(SERVING, "cold"): failed},
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sidecar.core.actions import Blocked, Ensure, Keep, LetGo, Plan, ReadAhead, Remove
-from sidecar.core.fleet import Profile, ServerView, Snapshot, StoredModel, Verification
+from sidecar.core.fleet import Departure, Profile, ServerView, Snapshot, StoredModel, Verification
 from sidecar.core.memory import CPU, Reading
 from sidecar.core.planner import plan
 from sidecar.core.policy import Policy
@@ -92,7 +92,10 @@ def test_the_least_worth_model_goes_for_the_one_that_is_waited_for() -> None:
 
 def test_nothing_is_loaded_before_what_leaves_has_left() -> None:
     busy, idle, new = of_size("busy", 4), of_size("idle", 4), of_size("new", 4)
-    leaving = fleet(busy, idle, new, loaded="busy idle", kept=kept("busy", "new"))
+    let_go = {"idle": Departure(at_s=NOW_S, reason="evicted")}
+    leaving = fleet(
+        busy, idle, new, loaded="busy idle", kept=kept("busy", "new"), departures=let_go
+    )
 
     assert planned(leaving).work == (
         Remove(server=SERVING, model="idle", reason="nobody needs it now"),
@@ -504,3 +507,20 @@ def test_files_are_read_only_while_nothing_else_goes_on(changed: dict[str, Any])
     seen = fleet(of_size("a", 4), of_size("b", 4), demand={"a": OFTEN}, **told_otherwise)
 
     assert read_ahead(seen, HOST) == []
+
+
+def test_a_model_that_is_hot_no_more_stays_until_it_is_idle() -> None:
+    a = of_size("a", 4, tier="hot")
+    switched = fleet(a, loaded="a", kept={}, profile=Profile.DEVELOPMENT)
+
+    assert planned(switched).notes == (
+        Keep(model="a", reason="it serves, and nobody has let it go"),
+    )
+
+
+def test_a_model_that_was_let_go_is_not_kept_again_before_it_has_gone() -> None:
+    a = of_size("a", 4)
+    departed = {"a": Departure(at_s=NOW_S, reason="idle")}
+
+    (work,) = planned(fleet(a, loaded="a", kept={}, departures=departed)).work
+    assert isinstance(work, Remove)
