@@ -2,16 +2,21 @@
 
 from fastapi import Depends, FastAPI
 
+from sidecar.api.actions import action_routes
 from sidecar.api.audit import audit_routes
 from sidecar.api.auth import Callers, authorized
 from sidecar.api.context import RequestContext
+from sidecar.api.control import control_routes
+from sidecar.api.devices import device_routes
 from sidecar.api.document import complete_document
 from sidecar.api.events import event_routes
 from sidecar.api.health import health_routes
 from sidecar.api.idempotency import Answers
 from sidecar.api.models import model_routes
 from sidecar.api.operations import operation_routes
+from sidecar.api.planning import planning_routes
 from sidecar.api.problems import add_problem_handlers
+from sidecar.api.specs import spec_routes
 from sidecar.ports import StateStore
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.requests import Requests
@@ -31,8 +36,14 @@ def create_app(world: World, loop: Loop, state: StateStore, callers: Callers) ->
     app.add_middleware(RequestContext)
     add_problem_handlers(app)
     app.include_router(health_routes(loop, world.telemetry))
+    requests = Requests(world, loop.profile)
     for routes in (
-        model_routes(loop, Requests(world, loop.profile)),
+        model_routes(loop),
+        action_routes(requests),
+        spec_routes(loop, requests, world.records, world.store),
+        device_routes(loop),
+        planning_routes(loop),
+        control_routes(loop, requests, world.records),
         operation_routes(world.records, state),
         event_routes(world.telemetry),
         audit_routes(world.telemetry.journal),

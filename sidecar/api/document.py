@@ -28,7 +28,7 @@ def complete_document(app: FastAPI) -> None:
             document = plain()
             for path, item in document["paths"].items():
                 for method, operation in item.items():
-                    _complete(operation, method, guarded=path.startswith("/v1/"))
+                    _complete(operation, method, guarded=path.startswith("/v1"))
             document["x-problem-codes"] = [
                 {
                     "code": code,

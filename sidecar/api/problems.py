@@ -51,6 +51,7 @@ CODES = {
     ),
     "stale": Kind(412, "It was changed since it was read"),
     "invalid_request": Kind(422, "Not a valid request"),
+    "hot_models_do_not_fit": Kind(422, "The hot models do not fit together"),
     "invalid_page_token": Kind(422, "Not a page token of this list"),
     "idempotency_key_reused": Kind(422, "The idempotency key belongs to another request"),
     "signature_changed": Kind(422, "The version takes other requests"),
@@ -112,6 +113,8 @@ class Problem(BaseModel):
     """The end of the rest, for `quarantined`."""
     device: str | None = None
     needed_bytes: int | None = None
+    budget_bytes: int | None = None
+    """What is for models on the device, for `hot_models_do_not_fit`."""
     free_bytes: int | None = None
     evictable_bytes: int | None = None
     blocked_by: list[str] | None = None

@@ -3,16 +3,19 @@
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from contract.intent import Tier
 from contract.layout import MAX_VERSION
 from contract.strict import Strict
 from sidecar.core.events import EventDetail, EventName
-from sidecar.core.fleet import Operation, OperationKind
+from sidecar.core.figures import Figures
+from sidecar.core.fleet import Control, Mode, Operation, OperationKind, Profile
 from sidecar.core.release import Release, ReleaseState
+from sidecar.core.spec import Spec
 from sidecar.core.status import ModelStatus, Warmth
 from sidecar.ports import Entry
+from sidecar.runtime.activate import Heat
 
 MAX_ENTRY_ID = 2**63 - 1
 ENTRY_ID = Annotated[int, Field(ge=0, le=MAX_ENTRY_ID)]
@@ -25,27 +28,47 @@ class ReleaseRequest(Strict):
 
 
 class ModelBody(BaseModel):
-    """One model: what is wanted (`tier`) and what is the case (`warmth`, `ready`)."""
+    """One model: what is wanted (`tier`) and what is the case (`warmth`, `ready`).
+
+    `score` is what holding it is worth: cold-start seconds per hour for each GiB, or the
+    ranking's own unit. `quarantined_until` is null also for a quarantine that a person ends.
+    """
 
     name: str
     tier: Tier
+    pin: bool
+    priority: int
     warmth: Warmth
     serving_version: int | None
     ready_versions: list[int]
     versions: list[int]
     release: str | None
+    requests_per_hour: float
+    last_request_at: datetime | None
+    held_bytes: int
+    score: float
+    quarantined: bool
+    quarantined_until: datetime | None
     reason: str
 
     @classmethod
-    def of(cls, status: ModelStatus) -> Self:
+    def of(cls, status: ModelStatus, figures: Figures) -> Self:
         return cls(
             name=status.name,
             tier=status.tier,
+            pin=figures.pin,
+            priority=figures.priority,
             warmth=status.warmth,
             serving_version=status.serving,
             ready_versions=list(status.ready),
             versions=list(status.versions),
             release=status.release_id and f"/v1/releases/{status.release_id}",
+            requests_per_hour=figures.requests_per_hour,
+            last_request_at=_utc_or_none(figures.last_request_at_s),
+            held_bytes=figures.held_bytes,
+            score=figures.score,
+            quarantined=figures.quarantined,
+            quarantined_until=_utc_or_none(figures.quarantined_until_s),
             reason=status.reason,
         )
 
@@ -58,6 +81,51 @@ class NextPage(BaseModel):
 
 class ModelList(NextPage):
     models: list[ModelBody]
+
+
+class EnsuredBody(BaseModel):
+    """The model answers now. `warmth` is how it was found; `joined`: another request waited."""
+
+    model: str
+    warmth: Heat
+    waited_s: float
+
+
+class IntentBody(BaseModel):
+    """How a model is to be treated; see the settings."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    tier: Tier
+    pin: bool
+    priority: int
+    idle_timeout_s: float | None
+    acceptable_cold_start_s: float
+
+
+class SpecBody(BaseModel):
+    """`overrides` is what was said here; null leaves to the settings file and the store.
+
+    `effective` is what holds, all three together.
+    """
+
+    model: str
+    overrides: Spec
+    effective: IntentBody
+
+
+class ControlBody(BaseModel):
+    """What the sidecar does with what it sees; `since` and `actor` are null until it was set."""
+
+    mode: Mode
+    profile: Profile
+    since: datetime | None
+    actor: str | None
+
+    @classmethod
+    def of(cls, control: Control, profile: Profile) -> Self:
+        since = _utc_or_none(control.since_s)
+        return cls(mode=control.mode, profile=profile, since=since, actor=control.actor)
 
 
 class OperationBody(BaseModel):
@@ -85,7 +153,7 @@ class OperationBody(BaseModel):
             release=release and f"/v1/releases/{release}",
             actor=operation.actor,
             created_at=_utc(operation.created_at_s),
-            finished_at=operation.finished_at_s and _utc(operation.finished_at_s),
+            finished_at=_utc_or_none(operation.finished_at_s),
             done=operation.finished_at_s is not None,
             error=operation.error,
         )
@@ -126,7 +194,7 @@ class ReleaseBody(BaseModel):
             state=release.state,
             active=release.is_active,
             reason=release.reason,
-            soak_until=release.soak_until_s and _utc(release.soak_until_s),
+            soak_until=_utc_or_none(release.soak_until_s),
             steps=[
                 StepBody(state=step.state, at=_utc(step.at_s), note=step.note)
                 for step in release.steps
@@ -198,3 +266,7 @@ class Readiness(BaseModel):
 
 def _utc(at_s: float) -> datetime:
     return datetime.fromtimestamp(at_s, tz=UTC)
+
+
+def _utc_or_none(at_s: float | None) -> datetime | None:
+    return None if at_s is None else _utc(at_s)

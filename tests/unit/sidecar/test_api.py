@@ -10,7 +10,7 @@ from sidecar.api.health import STALE_AFTER_S
 from sidecar.core.release import ReleaseState
 from tests.builders import publish
 from tests.unit.sidecar.client import ask, ended, problem
-from tests.unit.sidecar.rig import Rig
+from tests.unit.sidecar.rig import HELD_BYTES, Rig
 from tests.unit.sidecar.test_cycles import come_to
 
 
@@ -21,11 +21,19 @@ def test_a_model_tells_tier_warmth_versions_and_why(tmp_path: Path) -> None:
         assert (await client.get("/v1/models/m")).json() == {
             "name": "m",
             "tier": "hot",
+            "pin": False,
+            "priority": 0,
             "warmth": "warmed",
             "serving_version": 1,
             "ready_versions": [1],
             "versions": [1, 2],
             "release": f"/v1/releases/{release.id}",
+            "requests_per_hour": 0.0,
+            "last_request_at": None,
+            "held_bytes": HELD_BYTES,
+            "score": 0.0,
+            "quarantined": False,
+            "quarantined_until": None,
             "reason": "loaded, warmed and probed",
         }
         listed = (await client.get("/v1/models")).json()["models"]
@@ -243,8 +251,8 @@ def test_metrics_count_what_happened(tmp_path: Path) -> None:
     async def story(_rig: Rig, client: httpx2.AsyncClient) -> None:
         text = (await client.get("/metrics")).text
         assert "pilotlight_ready 1.0" in text
-        assert 'pilotlight_model_state{model="m",warmth="warmed"} 1.0' in text
-        assert 'pilotlight_load_seconds_count{server="serving"} 1.0' in text
+        assert 'pilotlight_model_state{model="m",state="warmed",version="1"} 1.0' in text
+        assert 'pilotlight_load_seconds_count{phase="load"} 1.0' in text
         assert 'pilotlight_events_total{event="became_ready"} 1.0' in text
 
     ask(tmp_path, story)

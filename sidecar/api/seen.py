@@ -1,0 +1,29 @@
+"""The last look at the fleet, as every answer needs it."""
+
+from collections.abc import Mapping
+
+from contract.strict import nearest
+from sidecar.core.figures import Weighing
+from sidecar.core.fleet import Snapshot, StoredModel
+from sidecar.errors import StateUnavailable, UnknownObject
+from sidecar.runtime.loop import Loop
+
+
+def seen(loop: Loop) -> Snapshot:
+    """Raises StateUnavailable before the first look."""
+    if loop.snapshot is None:
+        raise StateUnavailable(loop.problem or "nothing has been seen yet")
+    return loop.snapshot
+
+
+def stored_model(models: Mapping[str, StoredModel], model: str) -> StoredModel:
+    """Raises UnknownObject when the store lacks it."""
+    if model not in models:
+        raise UnknownObject(
+            "unknown_model", f"no model {model!r} in the store; {nearest(model, models)}"
+        )
+    return models[model]
+
+
+def weighed(loop: Loop) -> Weighing:
+    return Weighing(seen(loop), loop.policy, loop.now_s)
