@@ -1,7 +1,8 @@
 """A client of the sidecar's REST API."""
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,6 +10,8 @@ import httpx2
 
 POLL_S = 0.05
 TIMEOUT_S = 10.0
+SILENT_S = 40.0
+"""An event stream that says nothing for so long is dead; a live one comments every 15 s."""
 
 
 class AdminError(Exception):
@@ -37,20 +40,19 @@ class Admin:
     ) -> None:
         self._client.close()
 
-    def models(self) -> list[dict[str, Any]]:
-        """All of them, however many pages they take."""
-        answer = self._call("GET", "/v1/models")
-        models: list[dict[str, Any]] = answer["models"]
-        while page_token := answer["next_page_token"]:
-            answer = self._call("GET", f"/v1/models?page_token={page_token}")
-            models += answer["models"]
-        return models
+    def get(self, path: str) -> dict[str, Any]:
+        """What is at a path such as `/v1/devices`."""
+        return self._call("GET", path)
+
+    def models(self, **filters: str | None) -> list[dict[str, Any]]:
+        """All that pass the filters `tier` and `warmth`, however many pages they take."""
+        return list(self._pages("/v1/models", "models", filters))
 
     def model(self, name: str) -> dict[str, Any]:
-        return self._call("GET", f"/v1/models/{name}")
+        return self.get(f"/v1/models/{name}")
 
     def release(self, path: str) -> dict[str, Any]:
-        return self._call("GET", path)
+        return self.get(path)
 
     def readiness(self) -> dict[str, Any]:
         """What `/readyz` says, ready or not."""
@@ -64,9 +66,45 @@ class Admin:
             return False
         return True
 
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """POST a request such as `/v1/models/m:load`; returns the operation."""
-        return self._call("POST", path, body)
+    def ask(
+        self, path: str, body: dict[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S
+    ) -> dict[str, Any]:
+        """POST a request: `/v1/models/m:load`, for one, answers with an operation.
+
+        `timeout_s` is how long the answer may take; without a body it is empty.
+        """
+        return self._call("POST", path, body, timeout_s=timeout_s)
+
+    def change_spec(self, model: str, patch: Mapping[str, str | None]) -> dict[str, Any]:
+        """Merge a patch into what is wanted of a model.
+
+        Raises:
+            AdminError: also when somebody else changed it since it was read.
+        """
+        path = f"/v1/models/{model}/spec"
+        tag = self._send("GET", path).headers.get("etag")
+        condition = {"If-Match": tag} if tag else {"If-None-Match": "*"}
+        return self._call("PATCH", path, dict(patch), headers=condition)
+
+    def audit(self, **filters: str | None) -> Iterator[dict[str, Any]]:
+        """Entries, oldest first; filters are `model`, `actor`, `event`, `since` and `until`."""
+        return self._pages("/v1/audit", "entries", filters)
+
+    def events(self, *, model: str | None, after: int | None) -> Iterator[dict[str, Any]]:
+        """Entries as they come in, behind an id or from now on, until the sidecar stops."""
+        try:
+            with self._client.sse(
+                "/v1/events",
+                params=_given(model=model, after=None if after is None else str(after)),
+                timeout=httpx2.Timeout(TIMEOUT_S, read=SILENT_S),
+            ) as source:
+                if source.response.is_error:
+                    source.response.read()
+                    raise _refused(source.response)
+                for event in source:
+                    yield json.loads(event.data)
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
 
     def wait(
         self,
@@ -94,20 +132,59 @@ class Admin:
                 )
             time.sleep(POLL_S)
 
+    def _pages(
+        self, path: str, items: str, filters: Mapping[str, str | None]
+    ) -> Iterator[dict[str, Any]]:
+        query = _given(**filters)
+        while True:
+            page = self._call("GET", path, query=query)
+            yield from page[items]
+            if page["next_page_token"] is None:
+                return
+            query["page_token"] = page["next_page_token"]
+
     def _call(
         self,
         method: str,
         path: str,
         body: dict[str, Any] | None = None,
-        allowed: tuple[int, ...] = (200, 202),
+        **how: Any,
     ) -> dict[str, Any]:
-        try:
-            answer = self._client.request(method, path, json=body)
-        except httpx2.TransportError as error:
-            raise AdminError(
-                f"no sidecar at {self._client.base_url}: {error}; start one with `make serve`"
-            ) from error
-        content: dict[str, Any] = answer.json()
-        if answer.status_code not in allowed:
-            raise AdminError(f"{answer.status_code} {content['code']}: {content['detail']}")
+        answer = self._send(method, path, body, **how)
+        content: dict[str, Any] = answer.json() if answer.content else {}
         return content
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        allowed: Sequence[int] = (200, 202, 204),
+        timeout_s: float = TIMEOUT_S,
+    ) -> httpx2.Response:
+        try:
+            answer = self._client.request(
+                method, path, json=body, params=query, headers=headers, timeout=timeout_s
+            )
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
+        if answer.status_code not in allowed:
+            raise _refused(answer)
+        return answer
+
+    def _unreachable(self, error: httpx2.TransportError) -> AdminError:
+        return AdminError(
+            f"no sidecar at {self._client.base_url}: {error}; start one with `make serve`"
+        )
+
+
+def _refused(answer: httpx2.Response) -> AdminError:
+    content = answer.json()
+    return AdminError(f"{answer.status_code} {content['code']}: {content['detail']}")
+
+
+def _given(**parameters: str | None) -> dict[str, str]:
+    return {name: value for name, value in parameters.items() if value is not None}

@@ -1,10 +1,20 @@
-"""How commands end badly."""
+"""Where commands print, and how they end badly."""
 
 from typing import NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+
+UNLIMITED_WIDTH = 1000
+
+
+def open_console() -> Console:
+    """A terminal's own width; what goes into a file or a pipe is not cut."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = UNLIMITED_WIDTH
+    return console
 
 
 def fail(console: Console, message: str) -> NoReturn:

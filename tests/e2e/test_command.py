@@ -1,14 +1,19 @@
 """The command line as people use it."""
 
 import os
+import pty
 import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -24,6 +29,42 @@ ROOT = Path(__file__).resolve().parents[2]
 def pilotlight(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pilotlight", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+@contextmanager
+def on_terminal(out: Path, *arguments: str) -> Iterator[Path]:
+    """A command on a terminal of 120 columns, what it shows in `out`; ctrl-C at the end."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (30, 120))
+    command = [sys.executable, "-m", "pilotlight", *arguments]
+    process = subprocess.Popen(
+        command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=ROOT,
+        # Without it, COLUMNS of pytest's own readline would hold for the terminal.
+        env=os.environ,
+    )
+    os.close(theirs)
+    with out.open("wb", buffering=0) as file:
+        copying = threading.Thread(target=copy, args=(ours, file))
+        copying.start()
+        try:
+            yield out
+        finally:
+            process.send_signal(signal.SIGINT)
+            code = process.wait(20)
+            copying.join()
+            os.close(ours)
+    assert code == 0, out.read_text()
+
+
+def copy(terminal: int, file: IO[bytes]) -> None:
+    """Until the last process has left the terminal, which then cannot be read any more."""
+    with suppress(OSError):
+        while shown := os.read(terminal, 65_536):
+            file.write(shown)
 
 
 @pytest.mark.triton
@@ -71,6 +112,62 @@ def test_up_serves_until_ctrl_c_and_stops_everything(shelf: Shelf, tmp_path: Pat
         assert up.wait(60) == 0, out.read_text()
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert [line for line in listed.stdout.splitlines() if str(home) in line] == []
+
+
+@pytest.mark.triton
+@pytest.mark.timeout(180)
+def test_an_operator_asks_why_and_what_if_and_changes_what_is_wanted(running: Running) -> None:
+    def told(*arguments: str) -> str:
+        done = pilotlight(*arguments, "--url", running.stack.url)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert re.match(r"cold: session answers after [\d.]+ m?s\n", told("ensure", "session"))
+    explained = told("explain", "session")
+    assert re.search(r"cold start  version 1: .* loads seen: 1\)", explained)
+    assert re.search(r"memory      holds [\d.]+ MiB on cpu \(\w+\)", explained)
+    assert re.search(r"warm-up after the newest load.*[▁-█]{5}", explained, re.DOTALL)
+
+    small = told("plan", "--budget", "1MiB")
+    assert re.search(r"goes +short_form .*no room on cpu", small)
+    assert "budget too small: the hot models need" in small
+
+    assert told("pause").startswith("paused since ")
+    assert told("resume").startswith("running since ")
+    assert re.search(r"tier +warm +warm +\n", told("set", "session", "tier=warm", "priority=2"))
+    shown = re.compile(r"session +warm \+2 +warmed")
+    assert wait_until(lambda: bool(shown.search(told("status"))), 10)
+
+    events = told("events", "--model", "session")
+    assert re.findall(r"Z  (model_kept|spec_changed) ", events) == [
+        "model_kept",
+        "spec_changed",
+    ]
+    modes = told("audit", "--event", "mode_changed", "--actor", "api")
+    assert re.findall(r"mode: (\w+)", modes) == ["paused", "running"]
+
+
+@pytest.mark.triton
+@pytest.mark.timeout(180)
+def test_what_is_watched_and_followed_goes_on_until_ctrl_c_and_outlives_the_sidecar(
+    running: Running, tmp_path: Path
+) -> None:
+    with (
+        on_terminal(tmp_path / "watch", "status", "--watch", "--url", running.stack.url) as watch,
+        on_terminal(tmp_path / "events", "events", "-f", "--url", running.stack.url) as events,
+    ):
+        assert wait_until(lambda: "became_ready" in events.read_text(), 20), events.read_text()
+        assert wait_until(lambda: "1 warmed, 1 disk" in watch.read_text(), 20), watch.read_text()
+        running.admin.ask("/v1:pause")
+        assert wait_until(lambda: "paused since" in watch.read_text(), 20), watch.read_text()
+        assert wait_until(lambda: "mode: paused" in events.read_text(), 20), events.read_text()
+        running.stack.sidecar.kill()
+        assert wait_until(running.admin.is_reachable, 30)
+        running.admin.change_spec("session", {"priority": "7"})
+        assert wait_until(lambda: "spec_changed" in events.read_text(), 20), events.read_text()
+        assert wait_until(lambda: "cold +7" in watch.read_text(), 20), watch.read_text()
+    assert events.read_text().count("sidecar_started") == 2
+    assert "Traceback" not in watch.read_text() + events.read_text()
 
 
 @pytest.mark.build

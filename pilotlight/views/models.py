@@ -1,0 +1,95 @@
+"""All models at a glance, and what is wanted of one."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from contract.bytes import format_bytes
+from pilotlight.views import Body
+from pilotlight.views.words import NONE, clock, figure, or_none, passed
+from sidecar.core.status import Warmth
+
+WARMTH_STYLES = {
+    Warmth.WARMED: "green",
+    Warmth.LOADED: "yellow",
+    Warmth.CPU: "yellow",
+    Warmth.PAGE_CACHE: "cyan",
+    Warmth.DISK: "dim",
+}
+_RANKS = {warmth: rank for rank, warmth in enumerate(Warmth)}
+
+
+def by_warmth_and_demand(models: Sequence[Body]) -> list[Body]:
+    """The warmest first; of equally warm ones, those that are asked for most."""
+    return sorted(
+        models,
+        key=lambda model: (
+            -_RANKS[Warmth(model["warmth"])],
+            -model["requests_per_hour"],
+            model["name"],
+        ),
+    )
+
+
+def model_table(models: Sequence[Body], *, limit: int | None, now: datetime) -> RenderableType:
+    """One line for each of the first `limit` models, and how many there are of each warmth."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("model", "tier", "warmth", "serves"):
+        table.add_column(column, no_wrap=True)
+    for column in ("asked", "holds", "idle"):
+        table.add_column(column, no_wrap=True, justify="right")
+    table.add_column("why")
+    ordered = by_warmth_and_demand(models)
+    for model in ordered[:limit]:
+        warmth = Warmth(model["warmth"])
+        table.add_row(
+            escape(model["name"]),
+            _tier(model),
+            f"[{WARMTH_STYLES[warmth]}]{warmth}[/]",
+            ", ".join(map(str, model["ready_versions"])) or NONE,
+            f"{figure(model['requests_per_hour'])}/h",
+            format_bytes(model["held_bytes"]) if model["held_bytes"] else NONE,
+            or_none(model["last_request_at"], lambda at: passed(at, now)),
+            Text(model["reason"], no_wrap=True, overflow="ellipsis"),
+        )
+    return Group(table, Text(_counted(ordered, limit), style="dim"))
+
+
+def spec_table(spec: Body) -> Table:
+    """What holds for a model, and what of it was said over REST."""
+    table = Table(box=None, pad_edge=False)
+    for column in (spec["model"], "is", "said over REST"):
+        table.add_column(escape(column))
+    for key, value in spec["effective"].items():
+        table.add_row(key, or_none(value, _plain), or_none(spec["overrides"][key], _plain))
+    return table
+
+
+def control_line(control: Body) -> str:
+    since = f" since {clock(control['since'])}" if control["since"] else ""
+    actor = f", asked for by {control['actor']}" if control["actor"] else ""
+    return f"{control['mode']}{since}{actor}; profile {control['profile']}"
+
+
+def _tier(model: Body) -> str:
+    """With what else is wanted: `warm pin +2`."""
+    pin = ["pin"] if model["pin"] else []
+    priority = [f"{model['priority']:+}"] if model["priority"] else []
+    return " ".join([model["tier"], *pin, *priority])
+
+
+def _counted(models: Sequence[Body], limit: int | None) -> str:
+    counts = Counter(Warmth(model["warmth"]) for model in models)
+    present = [f"{counts[warmth]} {warmth}" for warmth in reversed(Warmth) if counts[warmth]]
+    unseen = len(models) - len(models[:limit])
+    left_out = f"; {unseen} not shown" if unseen else ""
+    return f"{', '.join(present) or 'no model'}{left_out}"
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")
