@@ -5,10 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 RECIPE ?= examples/recommender/models.yaml
 
-.PHONY: help setup repo demo serve test check lint constraints
+.PHONY: help setup repo demo serve test check lint bench-sidecar constraints
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 setup: .venv/.stamp ## Virtual environment with everything in it
 
@@ -38,6 +38,9 @@ lint: setup
 
 test: setup lint ## Everything that runs without a GPU
 	$(BIN)/pytest
+
+bench-sidecar: setup repo ## What the sidecar costs: planner, loop, memory, restart
+	$(BIN)/python -m bench.sidecar
 
 constraints: ## Write constraints.txt from what is installed
 	$(BIN)/pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu//' > constraints.txt

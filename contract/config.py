@@ -1,6 +1,7 @@
 """`config.pbtxt` as a message. Triton's own schema comes with tritonclient."""
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
@@ -10,6 +11,15 @@ from contract.errors import InvalidArtifact
 # tritonclient ships no type stubs for its messages.
 ModelConfig = Any
 KIND_CPU: int = model_config_pb2.ModelInstanceGroup.KIND_CPU
+CACHED_CONFIGS = 16_384
+
+
+class InstanceGroup(NamedTuple):
+    """`size` instances on the CPU, or on each of `gpus`; without any, on each there is."""
+
+    on_cpu: bool
+    gpus: tuple[int, ...]
+    size: int
 
 
 def parse_config(text: str, origin: str) -> ModelConfig:
@@ -22,6 +32,15 @@ def parse_config(text: str, origin: str) -> ModelConfig:
         return text_format.Parse(text, model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
         raise InvalidArtifact(f"{origin} is no config that Triton would read: {error}") from error
+
+
+@lru_cache(CACHED_CONFIGS)
+def instance_groups(text: str) -> tuple[InstanceGroup, ...]:
+    """Of a `config.pbtxt`; raises InvalidArtifact as `parse_config` does."""
+    return tuple(
+        InstanceGroup(group.kind == KIND_CPU, tuple(group.gpus), max(1, group.count))
+        for group in parse_config(text, "its config.pbtxt").instance_group
+    )
 
 
 def format_config(config: ModelConfig) -> str:

@@ -1,10 +1,16 @@
-"""What the generator measured about one version; written once, never changed."""
+"""What the generator measured about one version; written once, never changed.
+
+The parts of a manifest that a sidecar keeps of thousands of versions are dataclasses: a pydantic
+model takes five times their memory.
+"""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic.dataclasses import dataclass
 
 from contract.dtypes import Datatype
 from contract.errors import InvalidArtifact
@@ -14,11 +20,11 @@ from contract.strict import explain
 _CHUNK_BYTES = 1 << 20
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+_STRICT = ConfigDict(extra="forbid")
 
 
-class TensorSpec(_Record):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class TensorSpec:
     """One input or output; `shape` is without the batch dimension, -1 where it varies."""
 
     name: str
@@ -29,7 +35,8 @@ class TensorSpec(_Record):
         return f"{self.name} {self.datatype}{list(self.shape)}"
 
 
-class Signature(_Record):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Signature:
     """What a client must know to call the model. `max_batch_size` 0: no batch dimension."""
 
     inputs: tuple[TensorSpec, ...]
@@ -54,12 +61,15 @@ class Signature(_Record):
         return found
 
 
-class FileRecord(_Record):
+class FileRecord(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     sha256: str
     bytes: int
 
 
-class ShapeCost(_Record):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ShapeCost:
     """Latency of one shape in the probe's process, milliseconds per execution.
 
     `dims` holds the value of each dynamic dimension by name; `runs_until_steady` is the
@@ -73,7 +83,8 @@ class ShapeCost(_Record):
     runs_until_steady: int
 
 
-class Cost(_Record):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Cost:
     """What it takes to hold and to load one instance.
 
     `private_bytes` is anonymous memory after load (paid per instance), `shared_bytes` the
@@ -89,7 +100,17 @@ class Cost(_Record):
     shapes: tuple[ShapeCost, ...]
 
 
-class Manifest(_Record):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Excerpt:
+    """What a sidecar keeps of each of thousands of versions; it reads the rest when it needs it.
+
+    `cost` is without shapes.
+    """
+
+    cost: Cost
+
+
+class Manifest(BaseModel):
     """Everything known about a version.
 
     `files` maps paths relative to the version folder to hashes; it lists every file of the
@@ -98,6 +119,8 @@ class Manifest(_Record):
     exchanged in place. `tolerances` are limits of the scaled error per output
     (`contract.compare`). `sources` maps the model's own source files to their hashes.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     model: str
@@ -113,6 +136,10 @@ class Manifest(_Record):
     serving_sha256: str
     tolerances: dict[str, float]
     cost: Cost
+
+    @property
+    def excerpt(self) -> Excerpt:
+        return Excerpt(cost=replace(self.cost, shapes=()))
 
 
 def sha256_of(path: Path) -> str:

@@ -1,21 +1,48 @@
 """The generator's output, read-only."""
 
 import asyncio
+import os
+import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import dataclass
 
-from contract.config import parse_config
-from contract.errors import ContractError, InvalidArtifact
+from contract.config import instance_groups, parse_config
+from contract.errors import ContractError, InvalidArtifact, InvalidVersion
 from contract.intent import Intent, read_intent
-from contract.layout import Store
-from contract.manifest import damaged_files, read_manifest
+from contract.layout import INTENT, MANIFEST, Store, is_model_name, parse_version
+from contract.manifest import Manifest, damaged_files, read_manifest
 from contract.samples import GoldenSample, Tensors, read_golden
 from contract.warmup import warmup_requests
 from sidecar.core.fleet import StoredModel, StoredVersion
 
+QUICK_SCAN_S = 0.02
+SCANNING_SHARE = 0.01
+"""Of the time, that scans may take unless they are quick: a store of 10,000 models is scanned about
+every ten seconds, one of some hundred at every look."""
+
+Scan = tuple[Mapping[str, StoredModel], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """When a model's intent and the manifest of each complete version were written."""
+
+    intent_ns: int
+    versions: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A model as it was read."""
+
+    written: _Written
+    stored: StoredModel
+    is_whole: bool
+
 
 class StoreFolder:
-    """A `ports.ModelStore`. Versions are immutable, so each is parsed once.
+    """A `ports.ModelStore`. What was not written anew is not read again.
 
     `overrides` replaces what the store says of a model, field by field.
     """
@@ -23,10 +50,23 @@ class StoreFolder:
     def __init__(self, store: Store, overrides: Mapping[str, Mapping[str, object]]) -> None:
         self._store = store
         self._overrides = overrides
-        self._parsed: dict[Path, tuple[int, StoredVersion]] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._intents: dict[str, Intent] = {}
+        self._found: Scan = ({}, ())
+        self._rest_until_s = 0.0
+        self._scanning = asyncio.Lock()
 
-    async def scan(self) -> tuple[Mapping[str, StoredModel], tuple[str, ...]]:
-        return await asyncio.to_thread(self._scan)
+    async def scan(self) -> Scan:
+        async with self._scanning:
+            return await asyncio.to_thread(self._scan)
+
+    async def known(self) -> Scan:
+        if time.monotonic() < self._rest_until_s:
+            return self._found
+        return await self.scan()
+
+    async def manifest(self, model: str, version: int) -> Manifest:
+        return await asyncio.to_thread(read_manifest, self._store.version(model, version).manifest)
 
     async def golden(self, model: str, version: int) -> Sequence[GoldenSample]:
         return await asyncio.to_thread(read_golden, self._store.version(model, version).golden)
@@ -46,28 +86,64 @@ class StoreFolder:
         folder = self._store.version(model, version)
         return damaged_files(read_manifest(folder.manifest), folder.path)
 
-    def _scan(self) -> tuple[dict[str, StoredModel], tuple[str, ...]]:
+    def _scan(self) -> Scan:
+        began_s = time.monotonic()
         models: dict[str, StoredModel] = {}
         problems: list[str] = []
         if not self._store.root.is_dir():
             problems.append(f"model repository {self._store.root} is missing; run `make repo`")
-        for name in self._store.models():
-            try:
-                intent = read_intent(self._store.intent(name))
-            except ContractError as error:
-                problems.append(str(error))
-                intent = Intent()
-            intent = intent.model_copy(update=self._overrides.get(name, {}))
-            versions = self._versions(name, problems)
-            if versions:
-                models[name] = StoredModel(name=name, intent=intent, versions=versions)
+        folders = _folders(self._store)
+        for name in self._seen.keys() - folders.keys():
+            del self._seen[name]
+        for name, folder in folders.items():
+            stored = self._model(name, _written(folder), problems)
+            if stored is not None:
+                models[name] = stored
         if not models and not problems:
             problems.append(f"model repository {self._store.root} is empty; run `make repo`")
-        return models, tuple(problems)
+        self._found = models, tuple(problems)
+        took_s = time.monotonic() - began_s
+        if took_s > QUICK_SCAN_S:
+            self._rest_until_s = began_s + took_s / SCANNING_SHARE
+        return self._found
 
-    def _versions(self, name: str, problems: list[str]) -> dict[int, StoredVersion]:
+    def _model(self, name: str, written: _Written, problems: list[str]) -> StoredModel | None:
+        seen = self._seen.get(name)
+        if seen is not None and seen.is_whole and seen.written == written:
+            return seen.stored
+        troubles: list[str] = []
+        intent = self._intent(name, troubles) if written.versions else Intent()
+        versions = self._versions(name, written, seen, troubles)
+        problems += troubles
+        if not versions:
+            self._seen.pop(name, None)
+            return None
+        stored = StoredModel(name=name, intent=intent, versions=versions)
+        self._seen[name] = _Seen(written, stored, is_whole=not troubles)
+        return stored
+
+    def _intent(self, name: str, problems: list[str]) -> Intent:
+        try:
+            intent = read_intent(self._store.intent(name))
+        except ContractError as error:
+            problems.append(str(error))
+            intent = Intent()
+        intent = intent.model_copy(update=self._overrides.get(name, {}))
+        # Most are alike, and thousands of copies are megabytes.
+        return self._intents.setdefault(intent.model_dump_json(), intent)
+
+    def _versions(
+        self, name: str, written: _Written, seen: _Seen | None, problems: list[str]
+    ) -> dict[int, StoredVersion]:
         versions = {}
-        for number in self._store.versions(name):
+        for number, written_ns in sorted(written.versions.items()):
+            if (
+                seen is not None
+                and number in seen.stored.versions
+                and seen.written.versions.get(number) == written_ns
+            ):
+                versions[number] = seen.stored.versions[number]
+                continue
             try:
                 versions[number] = self._version(name, number)
             except (ContractError, OSError) as error:
@@ -76,10 +152,6 @@ class StoreFolder:
 
     def _version(self, name: str, number: int) -> StoredVersion:
         folder = self._store.version(name, number)
-        written_ns = folder.manifest.stat().st_mtime_ns
-        cached = self._parsed.get(folder.path)
-        if cached is not None and cached[0] == written_ns:
-            return cached[1]
         manifest = read_manifest(folder.manifest)
         if (manifest.model, manifest.version) != (name, number):
             raise InvalidArtifact(
@@ -87,7 +159,30 @@ class StoreFolder:
                 "a version folder cannot be renamed, build it again"
             )
         config = folder.config.read_text()
-        parse_config(config, str(folder.config))
-        version = StoredVersion(manifest=manifest, config=config)
-        self._parsed[folder.path] = (written_ns, version)
-        return version
+        # Kept for the planner, which would stall the loop with thousands of them.
+        instance_groups(config)
+        return StoredVersion(manifest=manifest.excerpt, config=config)
+
+
+def _folders(store: Store) -> dict[str, str]:
+    """Path of each folder that may be a model, by name."""
+    if not store.root.is_dir():
+        return {}
+    with os.scandir(store.root) as entries:
+        found = {entry.name: entry.path for entry in entries if is_model_name(entry.name)}
+    return {name: found[name] for name in sorted(found)}
+
+
+def _written(folder: str) -> _Written:
+    intent_ns = 0
+    versions: dict[int, int] = {}
+    # What is no folder holds no version; what vanishes meanwhile is missing the next time.
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name == INTENT:
+                intent_ns = entry.stat().st_mtime_ns
+            elif entry.name.isdecimal():
+                with suppress(OSError, InvalidVersion):
+                    version = parse_version(entry.name)
+                    versions[version] = os.stat(f"{entry.path}/{MANIFEST}").st_mtime_ns  # noqa: PTH116  (of thousands of models)
+    return _Written(intent_ns, versions)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 from sidecar.core.events import Event, EventName
 from sidecar.errors import StateConflict, StateUnavailable
-from sidecar.ports import EVERYTHING, Entry, Filter, Stored
+from sidecar.ports import EVERYTHING, Entry, Filter, Stored, folder_of
 
 T = TypeVar("T")
 
@@ -57,6 +58,7 @@ class SqliteState:
         self._lock = asyncio.Lock()
         self._changed = asyncio.Condition()
         self._revision = 0
+        self._changes: Counter[str] = Counter()
         self._connection = self._guarded(self._open)
 
     async def close(self) -> None:
@@ -68,8 +70,14 @@ class SqliteState:
         return _stored(rows[0]) if rows else None
 
     async def scan(self, prefix: str) -> Sequence[Stored]:
-        sql = f"{_OBJECT} WHERE substr(key, 1, ?) = ? ORDER BY key"
-        return [_stored(row) for row in await self._query(sql, len(prefix), prefix)]
+        if not prefix:
+            return [_stored(row) for row in await self._query(f"{_OBJECT} ORDER BY key")]
+        beyond = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        sql = f"{_OBJECT} WHERE key >= ? AND key < ? ORDER BY key"
+        return [_stored(row) for row in await self._query(sql, prefix, beyond)]
+
+    async def changes(self, folder: str) -> int:
+        return self._changes[folder]
 
     async def put(self, key: str, value: str, *, expect: int | None) -> Stored:
         def write(connection: sqlite3.Connection) -> Stored:
@@ -83,7 +91,7 @@ class SqliteState:
             _expect_one(done, key, expect)
             return Stored(key=key, value=value, revision=revision)
 
-        stored = await self._write(write)
+        stored = await self._write(write, key)
         await self._announce(stored.revision)
         return stored
 
@@ -93,7 +101,7 @@ class SqliteState:
             _expect_one(connection.execute(sql, (key, expect)), key, expect)
             return _next_revision(connection)
 
-        await self._announce(await self._write(write))
+        await self._announce(await self._write(write, key))
 
     async def watch(self) -> AsyncIterator[int]:
         seen = self._revision
@@ -163,7 +171,7 @@ class SqliteState:
 
         return await self._alone(read)
 
-    async def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+    async def _write(self, change: Callable[[sqlite3.Connection], T], key: str = "") -> T:
         def transaction() -> T:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -173,6 +181,8 @@ class SqliteState:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+            # Here, where no cancellation of the caller can come in between.
+            self._changes[folder_of(key)] += 1
             return result
 
         return await self._alone(transaction)

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from sidecar.core.fleet import Profile, Server, ServerView, Snapshot
+from sidecar.core.spec import with_intents_of, with_specs
 from sidecar.errors import ServerError, StateUnavailable
 from sidecar.runtime.board import Pair
 from sidecar.runtime.world import World
@@ -27,7 +28,7 @@ async def observe(
     """
     board = world.board
     busy, checking = frozenset(board.busy), frozenset(board.checking)
-    models, problems = await world.store.scan()
+    models, problems = await world.store.known()
     views = await asyncio.gather(*(_view(world, server, busy) for server in Server))
     seen = Snapshot(
         models=models,
@@ -45,6 +46,9 @@ async def observe(
         departures=dict(board.departures),
         aged=dict(board.aged),
         cached=frozenset(board.cached),
+        pressure=board.pressure,
+        leaked_bytes=board.leaked_bytes,
+        watched_since_s=board.watched_since_s,
         prewarmed_at_s=board.prewarmed_at_s,
         unloaded_at_s=board.unloaded_at_s,
     )
@@ -60,6 +64,7 @@ async def _with_record(world: World, seen: Snapshot) -> Snapshot:
     records = world.records
     snapshot = replace(
         seen,
+        models=with_specs(seen.models, await records.specs()),
         desired=await records.desired(),
         serving=await records.serving(),
         releases=await records.releases(),
@@ -75,6 +80,7 @@ async def _with_record(world: World, seen: Snapshot) -> Snapshot:
 def _with_record_of(before: Snapshot, seen: Snapshot) -> Snapshot:
     return replace(
         seen,
+        models=with_intents_of(before.models, seen.models),
         desired=before.desired,
         serving=before.serving,
         releases=before.releases,

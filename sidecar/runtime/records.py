@@ -8,6 +8,7 @@ kept/<model>          models that are to stay loaded, and why; written by the lo
 quarantine/<model>    models that are not loaded for a while; written by the loop, ended by both
 demand/<model>        requests so far; written by the loop now and then
 learned/<model>/<n>   what loads of a version took; written after each load
+spec/<model>          what operators say of a model over REST; written by the API
 control               mode of the sidecar; written by the API
 archive/...           releases that were followed by another, and operations that ended
 """
@@ -19,9 +20,10 @@ from typing import TypeVar, cast
 from pydantic import TypeAdapter
 
 from sidecar.core.demand import Demand
-from sidecar.core.fleet import Desired, Kept, Mode, Operation, Quarantine
+from sidecar.core.fleet import Control, Desired, Kept, Mode, Operation, Quarantine
 from sidecar.core.learned import Learned
 from sidecar.core.release import Release
+from sidecar.core.spec import Spec
 from sidecar.errors import StateConflict
 from sidecar.ports import StateStore, Stored
 
@@ -35,13 +37,15 @@ _KEPT = TypeAdapter(Kept)
 _QUARANTINE = TypeAdapter(Quarantine)
 _DEMAND = TypeAdapter(Demand)
 _LEARNED = TypeAdapter(Learned)
-_MODE = TypeAdapter(Mode)
+_CONTROL = TypeAdapter(Control)
+_SPEC = TypeAdapter(Spec)
 
 
 class Records:
     def __init__(self, state: StateStore) -> None:
         self._state = state
         self._parsed: dict[str, tuple[int, object]] = {}
+        self._folders: dict[str, tuple[int, dict[str, object]]] = {}
 
     def watch(self) -> AsyncIterator[int]:
         """Yields after each change of any record; see `StateStore.watch`."""
@@ -73,9 +77,20 @@ class Records:
         named = {key.rpartition("/"): learned for key, learned in found.items()}
         return {(model, int(version)): each for (model, _, version), each in named.items()}
 
-    async def mode(self) -> Mode:
+    async def control(self) -> Control:
         stored = await self._state.get("control")
-        return _MODE.validate_json(stored.value) if stored else Mode.RUNNING
+        return _CONTROL.validate_json(stored.value) if stored else Control()
+
+    async def mode(self) -> Mode:
+        return (await self.control()).mode
+
+    async def specs(self) -> dict[str, Spec]:
+        return await self._all("spec/", _SPEC)
+
+    async def spec(self, model: str) -> tuple[Spec, Stored | None]:
+        """What was said of a model, and the object that says it."""
+        stored = await self._state.get(f"spec/{model}")
+        return (self._parse(stored, _SPEC) if stored else Spec()), stored
 
     async def keep(self, model: str, kept: Kept) -> None:
         await self._overwrite(f"kept/{model}", _dump(_KEPT, kept))
@@ -95,8 +110,12 @@ class Records:
     async def set_learned(self, model: str, version: int, learned: Learned) -> None:
         await self._overwrite(f"learned/{model}/{version}", _dump(_LEARNED, learned))
 
-    async def set_mode(self, mode: Mode) -> None:
-        await self._overwrite("control", _dump(_MODE, mode))
+    async def set_control(self, control: Control) -> None:
+        await self._overwrite("control", _dump(_CONTROL, control))
+
+    async def set_spec(self, model: str, spec: Spec, *, expect: int | None) -> Stored:
+        """Raises StateConflict when it is not as `expect` says any more."""
+        return await self._state.put(f"spec/{model}", _dump(_SPEC, spec), expect=expect)
 
     async def set_desired(self, model: str, desired: Desired) -> None:
         await self._overwrite(f"desired/{model}", _dump(_DESIRED, desired))
@@ -156,10 +175,17 @@ class Records:
         return None
 
     async def _all(self, prefix: str, adapter: TypeAdapter[T]) -> dict[str, T]:
-        return {
+        """Read again only after a change; a change while it is read is seen the next time."""
+        changes = await self._state.changes(prefix)
+        known = self._folders.get(prefix)
+        if known is not None and known[0] == changes:
+            return cast("dict[str, T]", known[1])
+        found: dict[str, T] = {
             stored.key.removeprefix(prefix): self._parse(stored, adapter)
             for stored in await self._state.scan(prefix)
         }
+        self._folders[prefix] = (changes, cast("dict[str, object]", found))
+        return found
 
     def _parse(self, stored: Stored, adapter: TypeAdapter[T]) -> T:
         """Most objects are as they were at the last look."""

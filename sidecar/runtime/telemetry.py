@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 from structlog.contextvars import get_contextvars
 
-from sidecar.core.events import Event, EventName
+from sidecar.core.events import Event
 from sidecar.core.fleet import Snapshot
-from sidecar.core.status import Warmth, model_status, unready
+from sidecar.core.policy import Policy
 from sidecar.errors import StateUnavailable
 from sidecar.ports import Journal
-
-LOAD_BUCKETS_S = (0.1, 0.3, 1, 3, 10, 30, 100, 300)
+from sidecar.runtime.counts import Counts
+from sidecar.runtime.gauges import Gauges
 
 
 class Telemetry:
@@ -36,28 +36,9 @@ class Telemetry:
         self._closed = False
         self._log = structlog.get_logger("pilotlight")
         self.registry = CollectorRegistry()
-        self._events = Counter(
-            "pilotlight_events", "What happened.", ["event"], registry=self.registry
-        )
-        self._loads = Histogram(
-            "pilotlight_load_seconds",
-            "Stage, load, warm-up and probe of a model.",
-            ["server"],
-            buckets=LOAD_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._models = Gauge(
-            "pilotlight_models", "Models by warmth.", ["warmth"], registry=self.registry
-        )
-        self._state = Gauge(
-            "pilotlight_model_state",
-            "1 for the model's warmth, 0 for the others.",
-            ["model", "warmth"],
-            registry=self.registry,
-        )
-        self._ready = Gauge(
-            "pilotlight_ready", "1 when every hot model answers.", registry=self.registry
-        )
+        self.counts = Counts(self.registry)
+        self._gauges = Gauges()
+        self.registry.register(self._gauges)
         self.readers = Gauge(
             "pilotlight_event_readers", "Open event streams.", registry=self.registry
         )
@@ -71,9 +52,7 @@ class Telemetry:
         at_s = time.time()
         said = {key: value for key, value in _fields(event).items() if value is not None}
         (self._log.warning if event.is_trouble else self._log.info)(event.name.value, **said)
-        self._events.labels(event.name.value).inc()
-        if event.name is EventName.MODEL_LOADED and event.seconds is not None:
-            self._loads.labels(event.server).observe(event.seconds)
+        self.counts.happened(event, at_s)
         if self._trace is not None:
             self._trace(event, at_s)
         try:
@@ -99,19 +78,10 @@ class Telemetry:
         self._recorded.set()
         self._recorded = asyncio.Event()
 
-    def show(self, snapshot: Snapshot, cycle_s: float) -> None:
-        """Bring the gauges up to date."""
-        counts = dict.fromkeys(Warmth, 0)
-        # A model that left the store leaves here, too.
-        self._state.clear()
-        for model in snapshot.models:
-            status = model_status(snapshot, model)
-            counts[status.warmth] += 1
-            for warmth in Warmth:
-                self._state.labels(model, warmth.value).set(int(warmth is status.warmth))
-        for warmth, count in counts.items():
-            self._models.labels(warmth.value).set(count)
-        self._ready.set(int(not unready(snapshot)))
+    def show(self, snapshot: Snapshot, policy: Policy, cycle_s: float) -> None:
+        """What the next scrape tells, and how long the look and the plan took."""
+        self._gauges.snapshot, self._gauges.policy = snapshot, policy
+        self.counts.look(snapshot)
         self._cycle.observe(cycle_s)
 
 

@@ -1,11 +1,12 @@
 """A `ports.StateStore` and a `ports.Journal` in memory: what survives a crash in simulations."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from sidecar.core.events import Event
 from sidecar.errors import StateConflict, StateUnavailable
-from sidecar.ports import EVERYTHING, Entry, Filter, Stored
+from sidecar.ports import EVERYTHING, Entry, Filter, Stored, folder_of
 
 
 class FakeState:
@@ -17,6 +18,7 @@ class FakeState:
         self.problem: str | None = None
         self.on_put: list[Callable[[Stored], None]] = []
         self._revision = 0
+        self._changes: Counter[str] = Counter()
         self._changed = asyncio.Condition()
 
     @property
@@ -31,19 +33,23 @@ class FakeState:
         self._must_work()
         return [self.objects[key] for key in sorted(self.objects) if key.startswith(prefix)]
 
+    async def changes(self, folder: str) -> int:
+        self._must_work()
+        return self._changes[folder]
+
     async def put(self, key: str, value: str, *, expect: int | None) -> Stored:
         self._must_be(key, expect)
         stored = Stored(key=key, value=value, revision=self._revision + 1)
         self.objects[key] = stored
         for told in self.on_put:
             told(stored)
-        await self._announce()
+        await self._announce(key)
         return stored
 
     async def delete(self, key: str, *, expect: int) -> None:
         self._must_be(key, expect)
         del self.objects[key]
-        await self._announce()
+        await self._announce(key)
 
     async def watch(self) -> AsyncIterator[int]:
         seen = self._revision
@@ -79,8 +85,9 @@ class FakeState:
         if (found and found.revision) != expect:
             raise StateConflict(f"{key} is not at revision {expect} any more")
 
-    async def _announce(self) -> None:
+    async def _announce(self, key: str) -> None:
         self._revision += 1
+        self._changes[folder_of(key)] += 1
         async with self._changed:
             self._changed.notify_all()
 

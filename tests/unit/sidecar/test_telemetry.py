@@ -1,4 +1,4 @@
-"""One event: a log line, a count, an audit row."""
+"""One event: a log line, a count, an audit row. What Prometheus reads: `test_metrics.py`."""
 
 import asyncio
 from dataclasses import replace
@@ -8,11 +8,14 @@ from structlog.testing import capture_logs
 
 from sidecar.core.events import Event, EventName
 from sidecar.runtime.telemetry import Telemetry
-from tests.builders import holding, model, server, snapshot
 from tests.fakes.state import FakeState
 
 LOADED = Event(
-    name=EventName.MODEL_LOADED, model="m", server="serving", seconds=1.23456, detail={"v": "1"}
+    name=EventName.MODEL_LOADED,
+    model="m",
+    server="serving",
+    seconds=1.23456,
+    detail={"load_s": 1.0, "v": "1"},
 )
 FAILED = Event(name=EventName.LOAD_FAILED, model="m", detail={"reason": "no"})
 
@@ -32,6 +35,7 @@ async def test_an_event_is_logged_counted_and_kept() -> None:
             "model": "m",
             "server": "serving",
             "seconds": 1.2346,
+            "load_s": 1.0,
             "v": "1",
         },
         {"event": "load_failed", "log_level": "warning", "model": "m", "reason": "no"},
@@ -39,7 +43,7 @@ async def test_an_event_is_logged_counted_and_kept() -> None:
     assert [event.name for event in state.events] == [LOADED.name, FAILED.name]
     value = telemetry.registry.get_sample_value
     assert value("pilotlight_events_total", {"event": "model_loaded"}) == 1
-    assert value("pilotlight_load_seconds_count", {"server": "serving"}) == 1
+    assert value("pilotlight_load_seconds_sum", {"phase": "load"}) == 1.0
 
 
 async def test_an_audit_row_that_cannot_be_written_is_told_and_stops_nothing() -> None:
@@ -87,32 +91,3 @@ async def test_who_waits_is_sent_home_at_the_end() -> None:
     await asyncio.sleep(0)
     telemetry.close()
     assert not await asyncio.wait_for(waiting, 1)
-
-
-def test_gauges_show_what_is_the_case() -> None:
-    telemetry = Telemetry(FakeState())
-    value = telemetry.registry.get_sample_value
-    hot, cold = model("hot", tier="hot"), model("cold")
-
-    telemetry.show(snapshot(hot, cold, recorded={"hot": 1}), 0.01)
-    assert value("pilotlight_models", {"warmth": "disk"}) == 2
-    assert value("pilotlight_ready") == 0
-
-    telemetry.show(snapshot(hot, cold, serving=server(holding(hot, 1)), recorded={"hot": 1}), 0.01)
-    assert value("pilotlight_models", {"warmth": "disk"}) == 1
-    assert value("pilotlight_models", {"warmth": "warmed"}) == 1
-    assert value("pilotlight_model_state", {"model": "hot", "warmth": "warmed"}) == 1
-    assert value("pilotlight_model_state", {"model": "hot", "warmth": "disk"}) == 0
-    assert value("pilotlight_ready") == 1
-    assert value("pilotlight_reconcile_seconds_count") == 2
-
-
-def test_a_model_that_left_the_store_leaves_the_gauges() -> None:
-    telemetry = Telemetry(FakeState())
-    value = telemetry.registry.get_sample_value
-    hot = model("hot", tier="hot")
-
-    telemetry.show(snapshot(hot, serving=holding(hot, 1), recorded={"hot": 1}), 0.01)
-    telemetry.show(snapshot(recorded={"hot": 1}), 0.01)
-
-    assert value("pilotlight_model_state", {"model": "hot", "warmth": "warmed"}) is None
