@@ -35,6 +35,7 @@ from sidecar.runtime.board import Board
 from sidecar.runtime.collect import Collector
 from sidecar.runtime.drive import Driver
 from sidecar.runtime.execute import Executor
+from sidecar.runtime.fit import refuse_overflow
 from sidecar.runtime.learn import Learner
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.prove import Prover
@@ -53,7 +54,8 @@ def run(settings: Settings) -> None:
     """Run the sidecar until SIGTERM or SIGINT.
 
     Raises:
-        InvalidSettings: a secret is missing, or another sidecar has the same state.
+        InvalidSettings: a secret is missing, another sidecar has the same state, or the hot
+            models do not fit into the budget.
         StateUnavailable: the state file cannot be opened.
     """
     _configure_logging()
@@ -109,6 +111,7 @@ async def _serve(settings: Settings) -> None:
             schedule=Schedule(settings.policy.profile, settings.policy.schedule),
             interval_s=settings.interval_s,
         )
+        await refuse_overflow(world, loop.policy, loop.profile())
         app = create_app(world, loop, state, callers)
         await _until_stopped(app, world, loop, settings)
 

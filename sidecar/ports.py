@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from contract.manifest import Manifest
 from contract.samples import GoldenSample, Tensors
 from sidecar.core.events import Event
 from sidecar.core.fleet import StoredModel, VersionState
@@ -76,6 +77,12 @@ class ModelStore(Protocol):
     async def scan(self) -> tuple[Mapping[str, StoredModel], tuple[str, ...]]:
         """All readable models, and a sentence for each thing that is not."""
 
+    async def known(self) -> tuple[Mapping[str, StoredModel], tuple[str, ...]]:
+        """As the last scan found it: scanning a large store again takes a while."""
+
+    async def manifest(self, model: str, version: int) -> Manifest:
+        """Raises InvalidArtifact (of the contract) when missing or unreadable."""
+
     async def golden(self, model: str, version: int) -> Sequence[GoldenSample]:
         """Raises InvalidArtifact (of the contract) when missing or unreadable."""
 
@@ -127,6 +134,11 @@ class Stored:
     revision: int
 
 
+def folder_of(key: str) -> str:
+    """The first part of a key: `release/` of `release/m`."""
+    return key[: key.find("/") + 1]
+
+
 class StateStore(Protocol):
     """Recorded objects, each changed by compare-and-swap on its own; no transactions.
 
@@ -137,6 +149,9 @@ class StateStore(Protocol):
 
     async def scan(self, prefix: str) -> Sequence[Stored]:
         """All objects whose key begins with `prefix`, by key."""
+
+    async def changes(self, folder: str) -> int:
+        """Counts the changes of objects in a folder such as `release/` since this was opened."""
 
     async def put(self, key: str, value: str, *, expect: int | None) -> Stored:
         """Write if the object is still as `expect` says: its revision, or None for absent.

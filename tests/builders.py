@@ -149,7 +149,7 @@ def version(
     preferred: int = 4,
 ) -> StoredVersion:
     return StoredVersion(
-        manifest=manifest(of, number, disk_bytes=disk_bytes, signed=signed),
+        manifest=manifest(of, number, disk_bytes=disk_bytes, signed=signed).excerpt,
         config=config_text(of, preferred=preferred),
     )
 

@@ -174,8 +174,9 @@ class World:
                     f"{model} {version} is recorded only when it is proven",
                 )
                 self.serving[model] = version
-            case Keep(model=model, reason=reason):
-                self.kept[model] = Kept(since_s=self.now_s, reason=reason)
+            case Keep(model=model, reason=reason, waited_for=waited_for):
+                kept = Kept(since_s=self.now_s, reason=reason, waited_for=waited_for)
+                self.kept[model] = kept
             case LetGo(model=model):
                 self._may_go(note)
                 del self.kept[model]

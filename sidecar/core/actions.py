@@ -80,6 +80,7 @@ class Keep:
 
     model: str
     reason: str
+    waited_for: bool = False
     on_cpu: bool = False
     numbers: Numbers = field(default_factory=dict)
 

@@ -31,7 +31,7 @@ def verdict(
     snapshot: Snapshot, blocked: Mapping[str, Blocked], model: str, now_s: float
 ) -> Verdict | None:
     """None while it is worth waiting."""
-    if snapshot.servers[Server.SERVING].answers(model):
+    if snapshot.servers[Server.SERVING].answers(model) and snapshot.is_wanted(model):
         return Answers()
     if model not in snapshot.models:
         return NotServed()

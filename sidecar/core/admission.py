@@ -49,6 +49,7 @@ class Rooms:
     accounts: Mapping[Device, Account]
     worth: Worth
     gone: dict[str, LetGo] = field(default_factory=dict)
+    promised: dict[str, Mapping[Device, int]] = field(default_factory=dict)
     _rooms: dict[Device, _Room] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,6 +70,14 @@ class Rooms:
     def take(self, need: Mapping[Device, int]) -> None:
         for _, held, room in self._asked(need):
             room.free -= held
+
+    def promise(self, claim: Claim) -> None:
+        """A claim has its bytes from now on."""
+        self.take(claim.need)
+        self.promised[claim.model] = claim.need
+
+    def is_anybody_leaving(self) -> bool:
+        return bool(self.gone) or any(room.leaving for room in self._rooms.values())
 
     def soon_free(self, device: Device) -> int:
         room = self._rooms[device]
@@ -177,8 +186,12 @@ class Rooms:
 
     def _blocked(self, claim: Claim, device: Device, residents: list[Resident]) -> Blocked:
         evictable = {resident.model for resident in residents}
-        others = []
-        is_final = True
+        others = [
+            f"{model} (about to be loaded, {format_bytes(need[device])})"
+            for model, need in self.promised.items()
+            if need.get(device)
+        ]
+        is_final = not others
         for holder in self.accounts[device].holders:
             model = holder.model
             if model in evictable or model == claim.model or holder.hold is Hold.LEAVING:
@@ -226,5 +239,5 @@ def admit(claims: Iterable[Claim], rooms: Rooms) -> Admission:
             if obstacle is not None:
                 blocked[claim.model] = obstacle
                 continue
-        rooms.take(claim.need)
+        rooms.promise(claim)
     return Admission(admitted=frozenset(admitted), blocked=blocked)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from contract.config import KIND_CPU, parse_config
+from contract.config import InstanceGroup, instance_groups, parse_config
 from sidecar.core.fleet import StoredVersion
 from sidecar.core.learned import Learned
 from sidecar.core.memory import CPU, Device
@@ -14,7 +14,7 @@ READ_BYTES_PER_S = 0.8e9
 """Of a disk that nobody has measured yet (traces/README.md of the study behind POLICY.md)."""
 FREE_SHARE = 0.05
 """Of an acceptable cold start, that still counts: between two free models the faster goes."""
-CACHED_CONFIGS = 16_384
+NOTHING = Learned()
 
 
 class Basis(StrEnum):
@@ -41,7 +41,7 @@ class Reload:
 def reload(stored: StoredVersion, known: Learned | None, *, cached: bool) -> Reload:
     """`cached`: the version's files are in the page cache now."""
     declared = stored.manifest.cost
-    known = known or Learned()
+    known = known or NOTHING
     read_s = declared.disk_bytes / READ_BYTES_PER_S if known.read_s is None else known.read_s
     return Reload(
         read_s=0.0 if cached else read_s,
@@ -85,19 +85,22 @@ def can_go_to_cpu(config: str) -> bool:
     return "tensorrt" not in f"{parsed.backend} {parsed.platform}"
 
 
-@lru_cache(CACHED_CONFIGS)
 def instances(config: str, gpus: tuple[Device, ...]) -> Mapping[Device, int]:
     """How many instances Triton makes of a model on each device, given the server's GPUs.
 
     Triton's rule: one instance per GPU when nothing else is said, on the CPU without GPUs.
     """
+    return _placed(instance_groups(config), gpus)
+
+
+@lru_cache
+def _placed(groups: tuple[InstanceGroup, ...], gpus: tuple[Device, ...]) -> Mapping[Device, int]:
     found: dict[Device, int] = {}
-    groups = parse_config(config, "the stored config").instance_group
     for group in groups:
-        if group.kind == KIND_CPU or not gpus:
+        if group.on_cpu or not gpus:
             devices: tuple[Device, ...] = (CPU,)
         else:
             devices = tuple(f"gpu:{number}" for number in group.gpus) or gpus
         for device in devices:
-            found[device] = found.get(device, 0) + max(1, group.count)
+            found[device] = found.get(device, 0) + group.size
     return found or dict.fromkeys(gpus or (CPU,), 1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from contract.intent import Intent, Tier
-from contract.manifest import Manifest
+from contract.manifest import Excerpt
 from sidecar.core.demand import Demand
 from sidecar.core.faults import FaultKind
 from sidecar.core.learned import Learned
@@ -36,7 +36,7 @@ class VersionState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredVersion:
-    manifest: Manifest
+    manifest: Excerpt
     config: str
 
 
@@ -123,7 +123,7 @@ class Drift:
 class Mode(StrEnum):
     """What the sidecar does with what it sees.
 
-    `paused`: nothing. `draining`: it finishes what it has begun, and is not ready.
+    `paused`: nothing new. `draining`: nothing new, and it is not ready.
     """
 
     RUNNING = "running"
@@ -144,11 +144,13 @@ class Control:
 class Kept:
     """A model that the planner has decided to keep loaded, and why.
 
-    `on_cpu`: on the CPU for now, because its GPU is full.
+    `waited_for`: somebody waited for it then. `on_cpu`: on the CPU for now, because its GPU is
+    full.
     """
 
     since_s: float
     reason: str
+    waited_for: bool = False
     on_cpu: bool = False
 
 
@@ -177,7 +179,8 @@ class Quarantine:
     reason: str
 
     def holds(self, now_s: float) -> bool:
-        return self.until_s is None or now_s < self.until_s
+        """Not when it began in the future: the clock was set back since."""
+        return self.until_s is None or self.since_s <= now_s < self.until_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,9 +243,9 @@ class Snapshot:
     `departures` is how models were last let go since the sidecar began. `aged` is the score of
     the last victim when each model was last asked for. `cached` holds the models whose files
     are in the page cache. `drift` is what somebody else has just done to the serving server.
-    `leaked_bytes` is what failed loads did not give back to it. `prewarmed_at_s` is when
-    voluntary loads were last considered, `unloaded_at_s` when an unload on the serving server
-    last ended.
+    `leaked_bytes` is what failed loads did not give back to it. Since `watched_since_s` requests
+    are counted without a break. `prewarmed_at_s` is when voluntary loads were last considered,
+    `unloaded_at_s` when an unload on the serving server last ended.
     """
 
     models: Mapping[str, StoredModel]
@@ -271,6 +274,7 @@ class Snapshot:
     drift: Mapping[str, Drift] = field(default_factory=dict)
     pressure: Pressure = field(default_factory=Pressure)
     leaked_bytes: int = 0
+    watched_since_s: float = 0.0
     prewarmed_at_s: float = 0.0
     unloaded_at_s: float = 0.0
 
@@ -279,6 +283,12 @@ class Snapshot:
         stored = self.models.get(model)
         is_production = self.profile is Profile.PRODUCTION
         return is_production and stored is not None and stored.tier is Tier.HOT
+
+    def hot_models(self) -> set[str]:
+        """All for which `is_hot` holds: asked of a whole fleet, several times a second."""
+        if self.profile is not Profile.PRODUCTION:
+            return set()
+        return {name for name, stored in self.models.items() if stored.intent.tier is Tier.HOT}
 
     def is_asked_for(self, model: str) -> bool:
         desired = self.desired.get(model)

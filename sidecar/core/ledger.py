@@ -167,19 +167,25 @@ def _holders(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[Device, Holde
             hold = _hold(snapshot, server, model, is_coming=bool(added))
             for device in held.keys() | added.keys():
                 declared, basis = held.get(device, (0, Basis.DECLARED))
-                measured = None
-                if server is Server.SERVING and not added and device in snapshot.readings:
-                    measured = snapshot.readings[device].by_model.get(model)
+                total = declared + added.get(device, 0)
+                measured = _measured(snapshot, device, model) if server is Server.SERVING else None
+                if (server, model) in snapshot.busy:
+                    measured = None
                 yield (
                     device,
                     Holder(
                         server=server,
                         model=model,
-                        bytes=declared + added.get(device, 0) if measured is None else measured,
+                        bytes=total if measured is None else measured,
                         basis=basis if measured is None else Basis.MEASURED,
                         hold=hold,
                     ),
                 )
+
+
+def _measured(snapshot: Snapshot, device: Device, model: str) -> int | None:
+    reading = snapshot.readings.get(device)
+    return reading.by_model.get(model) if reading else None
 
 
 def _hold(snapshot: Snapshot, server: Server, model: str, *, is_coming: bool) -> Hold:

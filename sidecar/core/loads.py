@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from sidecar.core.actions import Blocked, Ensure, Keep, SetAside, Work
 from sidecar.core.admission import Admission, Claim, Rooms
 from sidecar.core.faults import FaultKind, classify
-from sidecar.core.fleet import Server, Snapshot
+from sidecar.core.fleet import Server, Snapshot, VersionState
 from sidecar.core.ledger import added_bytes
 from sidecar.core.memory import CPU
-from sidecar.core.policy import Policy, retry_at_s
+from sidecar.core.policy import Policy
 from sidecar.core.removals import reason_to_remove
 from sidecar.core.residency import arrivals, is_set_aside
 from sidecar.core.setaside import set_aside
-from sidecar.core.wanted import Placement, placement, progress, wanted_models
+from sidecar.core.wanted import Placement, is_resting, placement, progress, wanted_models
 from sidecar.core.worth import Worth
 
 
@@ -55,13 +55,13 @@ def kept_for(blocked: Mapping[str, Blocked], rooms: Rooms, now_s: float) -> Iter
     for model in arrivals(rooms.snapshot, now_s):
         obstacle = blocked.get(model)
         if obstacle is None:
-            yield Keep(model=model, reason="a request waits for it")
+            yield Keep(model=model, reason="a request waits for it", waited_for=True)
         elif worth.policy.cpu_while_full and obstacle.device != CPU and worth.can_go_to_cpu(model):
             need = worth.needed(model, on_cpu=True)
             if rooms.fits(need):
                 rooms.take(need)
                 reason = f"a request waits for it, and {obstacle.device} is full"
-                yield Keep(model=model, reason=reason, on_cpu=True)
+                yield Keep(model=model, reason=reason, waited_for=True, on_cpu=True)
 
 
 def rescues(
@@ -69,18 +69,30 @@ def rescues(
 ) -> Iterator[SetAside]:
     """A server that ran out of memory gets room for one more try, or the model goes aside."""
     for claim in claims:
-        failure = snapshot.failures.get((claim.server, claim.model))
-        if (
-            claim.server is Server.SERVING
-            and failure is not None
-            and not failure.lost
-            and classify(failure.reason, lost=False) is FaultKind.OUT_OF_MEMORY
-            and snapshot.unloaded_at_s < failure.at_s
-            and not rooms.gone
-            and not rooms.make_again(claim)
-            and not rooms.gone
-        ):
+        if not _awaits_room(snapshot, claim) or rooms.is_anybody_leaving():
+            continue
+        if not rooms.make_again(claim) and not rooms.gone:
+            failure = snapshot.failures[claim.server, claim.model]
             yield set_aside(snapshot, claim.model, failure.reason, now_s)
+
+
+def _awaits_room(snapshot: Snapshot, claim: Claim) -> bool:
+    """Whether the server has run out of memory under a claim, and none was given back since.
+
+    After its quarantine a model is simply tried again, and a release ends by itself.
+    """
+    failure = snapshot.failures.get((claim.server, claim.model))
+    if claim.server is not Server.SERVING or failure is None or failure.lost:
+        return False
+    if snapshot.active_release(claim.model) is not None:
+        return False
+    quarantine = snapshot.quarantine.get(claim.model)
+    was_set_aside = quarantine is not None and quarantine.since_s >= failure.at_s
+    return (
+        not was_set_aside
+        and classify(failure.reason, lost=False) is FaultKind.OUT_OF_MEMORY
+        and snapshot.unloaded_at_s < failure.at_s
+    )
 
 
 def loads(
@@ -96,6 +108,8 @@ def loads(
         wanted = placement(snapshot, server, model)
         if free[server] <= 0 or wanted is None or (server, model) not in admission.admitted:
             continue
+        if _awaits_room(snapshot, claim):
+            continue
         free[server] -= 1
         reason = _reason_to_load(snapshot, server, model, wanted)
         yield Ensure(server=server, model=model, placement=wanted, reason=reason)
@@ -105,15 +119,16 @@ def _is_due(snapshot: Snapshot, server: Server, model: str, now_s: float) -> boo
     wanted = placement(snapshot, server, model)
     if wanted is None or (server, model) in snapshot.busy:
         return False
+    if VersionState.UNLOADING in snapshot.servers[server].index.get(model, {}).values():
+        # Loaded again before it has gone, it would be in memory twice.
+        return False
     if server is Server.SERVING and is_set_aside(snapshot, model, now_s):
         return snapshot.active_release(model) is not None
     if server is Server.CANARY and reason_to_remove(snapshot, server, model):
         return False
     found = progress(snapshot, server, model, wanted)
     failure = found.failure
-    return not found.held and (
-        failure is None or now_s >= retry_at_s(failure.attempts, failure.at_s)
-    )
+    return not found.held and not (failure and is_resting(failure, now_s))
 
 
 def _load_order(snapshot: Snapshot, model: str) -> tuple[bool, bool, int, float, int, str]:

@@ -47,8 +47,11 @@ def _first_version(operation: Operation, snapshot: Snapshot) -> str | None:
 
 def _unload(operation: Operation, snapshot: Snapshot, _now_s: float) -> str | None:
     model = operation.model
-    if snapshot.is_wanted(model):
+    if snapshot.is_hot(model) or snapshot.is_asked_for(model):
         return "superseded: the model was asked to be loaded"
+    kept, desired = snapshot.kept.get(model), snapshot.desired.get(model)
+    if kept is not None and desired is not None and kept.since_s > desired.requested_at_s:
+        return "superseded: a request came for the model"
     view = snapshot.servers[Server.SERVING]
     gone = view.problem is None and view.is_unloaded(model) and model not in view.staged
     return "" if gone else None

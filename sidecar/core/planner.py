@@ -45,6 +45,7 @@ from sidecar.core.residency import (
     is_orphan,
     is_set_aside,
     moves,
+    prewarm_every_s,
     prewarms,
 )
 from sidecar.core.setaside import readmissions, set_asides

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 from sidecar.core.actions import Remove, Work
 from sidecar.core.fleet import Server, Snapshot
-from sidecar.core.policy import retry_at_s
 from sidecar.core.release import ReleaseState
-from sidecar.core.wanted import placement, serving_versions
+from sidecar.core.wanted import is_resting, placement, serving_versions
 
 
 def removals(snapshot: Snapshot, now_s: float) -> Iterator[Work]:
@@ -18,11 +17,7 @@ def removals(snapshot: Snapshot, now_s: float) -> Iterator[Work]:
             if not there or (server, model) in snapshot.busy:
                 continue
             failure = snapshot.failures.get((server, model))
-            if (
-                failure
-                and not failure.config
-                and now_s < retry_at_s(failure.attempts, failure.at_s)
-            ):
+            if failure and not failure.config and is_resting(failure, now_s):
                 continue
             reason = reason_to_remove(snapshot, server, model)
             if reason:

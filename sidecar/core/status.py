@@ -44,7 +44,7 @@ def model_status(snapshot: Snapshot, model: str) -> ModelStatus:
     return ModelStatus(
         name=model,
         tier=stored.tier,
-        warmth=_warmth(snapshot, model),
+        warmth=warmth(snapshot, model),
         serving=snapshot.serving.get(model),
         ready=tuple(sorted(view.ready(model))),
         versions=tuple(sorted(stored.versions)),
@@ -67,15 +67,15 @@ def unready(snapshot: Snapshot) -> list[str]:
         return ["draining, because somebody asked for it"]
     found = [
         f"{name}: {_reason(snapshot, name)}"
-        for name, model in sorted(snapshot.models.items())
-        if snapshot.is_hot(name) and not view.answers(name)
+        for name in sorted(snapshot.hot_models())
+        if not view.answers(name)
     ]
     if snapshot.models or view.verified:
         return found
     return list(snapshot.store_problems)
 
 
-def _warmth(snapshot: Snapshot, model: str) -> Warmth:
+def warmth(snapshot: Snapshot, model: str) -> Warmth:
     view = snapshot.servers[Server.SERVING]
     if view.problem is not None or not view.ready(model):
         return Warmth.PAGE_CACHE if model in snapshot.cached else Warmth.DISK

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sidecar.core.fleet import Failure, Server, Snapshot, StoredModel
+from sidecar.core.policy import retry_at_s
 from sidecar.core.release import ON_CANARY, Release, ReleaseState
 from sidecar.core.stage_config import stage_config
 
@@ -29,7 +30,7 @@ class Progress:
 
 def wanted_models(snapshot: Snapshot) -> set[str]:
     """Those that the serving server is to hold: few of a large fleet."""
-    hot = {name for name in snapshot.models if snapshot.is_hot(name)}
+    hot = snapshot.hot_models()
     asked = {name for name, desired in snapshot.desired.items() if desired.loaded}
     return (hot | asked | snapshot.kept.keys()) & snapshot.models.keys()
 
@@ -93,6 +94,14 @@ def _lead(release: Release | None, versions: tuple[int, ...]) -> int:
     if release is not None and release.version in versions:
         return release.version
     return versions[-1]
+
+
+def is_resting(failure: Failure, now_s: float) -> bool:
+    """Whether it is too early for another try.
+
+    Not when it failed in the future: the clock was set back since.
+    """
+    return failure.at_s <= now_s < retry_at_s(failure.attempts, failure.at_s)
 
 
 def progress(snapshot: Snapshot, server: Server, model: str, wanted: Placement) -> Progress:

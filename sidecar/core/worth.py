@@ -1,6 +1,7 @@
 """What it is worth to hold a model: demand and cost of one snapshot, asked for by name."""
 
 from functools import cached_property
+from itertools import islice
 
 from sidecar.core.cost import (
     Basis,
@@ -11,13 +12,16 @@ from sidecar.core.cost import (
     is_on_cpu,
     reload,
 )
-from sidecar.core.demand import Demand, Pool, idle_timeout_s, pooled
+from sidecar.core.demand import Demand, Pool, arrived, expected_rate, idle_timeout_s, pooled
 from sidecar.core.fleet import Server, Snapshot
 from sidecar.core.learned import Learned
 from sidecar.core.ledger import gpus_of, needed_bytes
 from sidecar.core.memory import CPU, GIB, Device
 from sidecar.core.policy import Policy
 from sidecar.core.ranking import score
+
+POOLED = 1_000
+"""Models whose habits stand for those of all."""
 
 
 class Worth:
@@ -28,13 +32,22 @@ class Worth:
         self.policy = policy
         self._now_s = now_s
         self.gpus = gpus_of(snapshot, policy)
+        self._idle_timeouts_s: dict[str, float] = {}
 
     @cached_property
     def pool(self) -> Pool:
-        return pooled(self._snapshot.demand.values())
+        """Of a large fleet, a sample tells the habits as well."""
+        demand = self._snapshot.demand
+        step = max(1, len(demand) // POOLED)
+        return pooled(islice(demand.values(), None, None, step))
 
     def demand(self, model: str) -> Demand | None:
-        return self._snapshot.demand.get(model)
+        """Who waited for the model is about to send a request that no counter has seen yet."""
+        known = self._snapshot.demand.get(model)
+        kept = self._snapshot.kept.get(model)
+        if kept is None or not kept.waited_for or (known and known.last_s >= kept.since_s):
+            return known
+        return arrived(known, count=1, since_s=kept.since_s, until_s=kept.since_s)
 
     def version(self, model: str) -> int:
         """The one that serves, or would."""
@@ -70,7 +83,7 @@ class Worth:
         return footprint(stored, self.learned(model), self.gpus)[1]
 
     def reload(self, model: str) -> Reload:
-        """As the files lie now."""
+        """From the decision to load until the first good answer, as the files lie now."""
         stored = self._snapshot.models[model].versions[self.version(model)]
         return reload(stored, self.learned(model), cached=model in self._snapshot.cached)
 
@@ -91,6 +104,15 @@ class Worth:
             aged=self._snapshot.aged.get(model, 0.0),
         )
 
+    def expected_per_hour(self, model: str) -> float:
+        """Requests to expect if it is kept now."""
+        demand = self.demand(model)
+        return 3600.0 * expected_rate(demand, self.pool, self._now_s) if demand else 0.0
+
+    def cold_start_s_per_hour(self, model: str) -> float:
+        """What requests would wait if each of them met the model unloaded."""
+        return self.expected_per_hour(model) * self.counted_s(model)
+
     def idle_timeout_s(self, model: str) -> float:
         """After so long without a request, holding costs more than the next cold start.
 
@@ -99,25 +121,43 @@ class Worth:
         intent = self._snapshot.models[model].intent
         if intent.idle_timeout_s is not None:
             return intent.idle_timeout_s
-        gib = sum(self.needed(model).values()) / GIB
-        return idle_timeout_s(price=self.policy.price, gib=gib, wait_s=self.counted_s(model))
+        # Asked twice in a plan, of every model that is kept.
+        if model not in self._idle_timeouts_s:
+            self._idle_timeouts_s[model] = idle_timeout_s(
+                price=self.policy.price,
+                gib=sum(self.needed(model).values()) / GIB,
+                wait_s=self.counted_s(model),
+            )
+        return self._idle_timeouts_s[model]
 
     def last_used_s(self, model: str) -> float:
-        """The newest request, or when it was decided to keep the model."""
+        """The newest request that may have been, or when it was decided to keep the model.
+
+        While nobody counted, there may have been one at any moment.
+        """
         demand = self.demand(model)
         kept = self._snapshot.kept.get(model)
-        return max(demand.last_s if demand else 0.0, kept.since_s if kept else 0.0)
+        return max(
+            demand.last_s if demand else 0.0,
+            kept.since_s if kept else 0.0,
+            self._snapshot.watched_since_s,
+        )
 
 
 def stays_because(snapshot: Snapshot, model: str) -> str | None:
     """Why a loaded model is no victim, else None."""
+    return lasting_because(snapshot, model) or passing_because(snapshot, model)
+
+
+def lasting_because(snapshot: Snapshot, model: str) -> str | None:
+    """Why a model, once loaded, stays until a person changes that, else None."""
     if snapshot.is_hot(model):
         return "hot"
     if snapshot.is_asked_for(model):
         return "asked for by a person"
     if snapshot.models[model].intent.pin:
         return "pinned"
-    return passing_because(snapshot, model)
+    return None
 
 
 def passing_because(snapshot: Snapshot, model: str) -> str | None:

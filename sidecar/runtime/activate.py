@@ -8,7 +8,7 @@ from typing import assert_never
 
 from sidecar.core.actions import Blocked
 from sidecar.core.activation import Answers, NotServed, Resting, Verdict, verdict
-from sidecar.core.fleet import Quarantine, Snapshot
+from sidecar.core.fleet import Quarantine, Server, Snapshot
 from sidecar.errors import (
     DoesNotFit,
     NotNow,
@@ -34,19 +34,22 @@ class Waiting:
         self.wake = asyncio.Event()
         self._since_s: dict[str, float] = {}
         self._waiters: dict[str, set[asyncio.Future[Verdict]]] = {}
+        self._seen: Snapshot | None = None
 
     @property
     def since_s(self) -> Mapping[str, float]:
         return dict(self._since_s)
 
     async def wait_for(self, model: str, timeout_s: float) -> Heat:
-        """Return when the model answers.
+        """Return when the model answers; at once if it did at the last look.
 
         Raises:
             UnknownObject: it is not in the store.
             Quarantined, DoesNotFit, NotNow: why it will not be loaded now.
             TooLate: not within `timeout_s`; the load goes on for the next one.
         """
+        if self.answers(model):
+            return Heat.HIT
         first = model not in self._waiters
         answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(model, set()).add(answer)
@@ -67,8 +70,16 @@ class Waiting:
             raise _refusal(model, found)
         return Heat.COLD if first else Heat.JOINED
 
+    def answers(self, model: str) -> bool:
+        """Whether the model answered at the last look, and is not about to go."""
+        seen = self._seen
+        if seen is None or not seen.servers[Server.SERVING].answers(model):
+            return False
+        return seen.is_wanted(model) or model not in seen.models
+
     def look(self, snapshot: Snapshot, blocked: Mapping[str, Blocked]) -> None:
         """Answer whom this look has an answer for."""
+        self._seen = snapshot
         now_s = time.time()
         for model, waiters in self._waiters.items():
             found = verdict(snapshot, blocked, model, now_s)

@@ -36,6 +36,7 @@ class Board:
         self.tally = Tally()
         self.demand: dict[str, Demand] = {}
         self.learned: dict[tuple[str, int], Learned] = {}
+        self.watched_since_s = 0.0
         self.readings: dict[Device, Reading] = {}
         self.departures: dict[str, Departure] = {}
         self.pressure = Pressure()

@@ -1,7 +1,9 @@
 """Demand and memory, looked at as often as they are worth it."""
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from sidecar.core.demand import arrived
 from sidecar.core.events import Event, EventName
@@ -54,7 +56,10 @@ class Collector:
         try:
             counts = await self._world.servers[Server.SERVING].requests_served()
         except ServerError:
+            board.watched_since_s = now_s
             return
+        if self._looked_at_s is None:
+            board.watched_since_s = now_s
         changing = {model for server, model in busy if server is Server.SERVING}
         found = board.tally.take(counts, changing)
         # Time is only as good as the clock: one that was set back makes no negative gaps.
@@ -87,8 +92,12 @@ class Collector:
         if busy == self._metered_busy and now_s < self._metered_at_s + METER_EVERY_S:
             return
         problem = None
+        changing = {model for _, model in busy}
         try:
-            self._world.board.readings = dict(await self._world.meter.read())
+            self._world.board.readings = {
+                device: replace(reading, by_model=_without(changing, reading.by_model))
+                for device, reading in (await self._world.meter.read()).items()
+            }
         except MeterFailed as error:
             problem = str(error)
         self._metered_at_s, self._metered_busy = now_s, busy
@@ -104,7 +113,7 @@ class Collector:
             return
         self._cache_at_s = now_s
         board = self._world.board
-        models, _ = await self._world.store.scan()
+        models, _ = await self._world.store.known()
         serving = await self._world.records.serving()
         newest = sorted(board.demand, key=lambda model: -board.demand[model].last_s)
         asked = [model for model in newest if model in models][:CACHE_LOOKS_AT_ONCE]
@@ -114,3 +123,8 @@ class Collector:
             if (version := serving.get(model, models[model].newest)) in models[model].versions
             and await self._learner.is_cached(model, version)
         }
+
+
+def _without(changing: set[str], by_model: Mapping[str, int]) -> dict[str, int]:
+    """A model that is just being loaded has not taken all of its memory yet."""
+    return {model: held for model, held in by_model.items() if model not in changing}

@@ -34,8 +34,8 @@ class Driver:
         self._load_timeout_s = load_timeout_s
         self._lanes = {server: Lane() for server in Server}
 
-    async def ensure(self, action: Ensure) -> bool:
-        """Make the server hold the placement; whether it did already (then it is adopted).
+    async def ensure(self, action: Ensure) -> Took:
+        """Make the server hold the placement, and say what it took: no load if it is adopted.
 
         Raises:
             ServerError: the server refused, or did not answer.
@@ -55,7 +55,7 @@ class Driver:
             await self._prove(action, took)
         verification = Verification(versions=wanted, config=placement.config)
         self._world.board.verify((server, model), verification)
-        return adopted
+        return took
 
     async def _load(self, action: Ensure, ready: frozenset[int], took: Took) -> None:
         server, model, placement = action.server, action.model, action.placement
@@ -84,7 +84,9 @@ class Driver:
                 began_s = time.monotonic()
                 took.curves = await self._warmer.warm(server, model, version)
                 took.warm_up_s = time.monotonic() - began_s
+            began_s = time.monotonic()
             await self._prover.probe(server, model, version)
+            took.verify_s += time.monotonic() - began_s
 
     async def remove(self, action: Remove) -> None:
         """Unload and wait until the index says so; only then the memory is free.

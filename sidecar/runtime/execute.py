@@ -85,8 +85,13 @@ class Executor:
     async def _note_residency(self, note: Keep | LetGo | SetAside | Readmit) -> None:
         records = self._world.records
         match note:
-            case Keep(model=model, reason=reason, on_cpu=on_cpu, numbers=numbers):
-                kept = Kept(since_s=time.time(), reason=reason, on_cpu=on_cpu)
+            case Keep(model=model, reason=reason, numbers=numbers):
+                kept = Kept(
+                    since_s=time.time(),
+                    reason=reason,
+                    waited_for=note.waited_for,
+                    on_cpu=note.on_cpu,
+                )
                 await records.keep(model, kept)
                 await self._say(EventName.MODEL_KEPT, model, reason=reason, numbers=numbers)
             case LetGo(model=model, reason=reason, numbers=numbers):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from sidecar.core.actions import Ensure
@@ -11,7 +11,7 @@ from sidecar.core.fleet import Server
 from sidecar.core.learned import learn
 from sidecar.core.memory import CPU, Device, Reading
 from sidecar.core.steady import Curve
-from sidecar.errors import MeterFailed, Refused
+from sidecar.errors import MeterFailed, Refused, StateUnavailable
 from sidecar.runtime.world import World
 
 CACHED_SHARE = 0.9
@@ -90,7 +90,9 @@ class Learner:
             curves=took.curves,
         )
         board.learned[model, version] = learned
-        await self._world.records.set_learned(model, version, learned)
+        # A full disk costs the next sidecar a figure; the load has succeeded all the same.
+        with suppress(StateUnavailable):
+            await self._world.records.set_learned(model, version, learned)
         for curve in took.curves:
             if not curve.steady:
                 detail: dict[str, EventDetail] = {

@@ -1,6 +1,7 @@
 """The loop: a timer and wake-ups that carry no facts."""
 
 import asyncio
+import gc
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -24,6 +25,8 @@ from sidecar.runtime.schedule import Schedule
 from sidecar.runtime.world import World
 
 AFTER_CONFLICT_S = 0.02
+LOOK_FOR_LOST_S = 0.2
+REST_PER_WORK = 40.0
 
 
 class Loop:
@@ -110,7 +113,34 @@ class Loop:
         return delay_s
 
     async def _cycle(self) -> float:
-        began_s = time.monotonic()
+        began_s, spent_s = time.monotonic(), time.thread_time()
+        is_first = self.snapshot is None
+        snapshot = await self._look()
+        now_s = time.time()
+        planned = plan(snapshot, self._policy, now_s)
+        self._world.telemetry.show(snapshot, self._policy, time.monotonic() - began_s)
+        await self._tell_blocked(self.plan, planned)
+        self.plan = planned
+        self._world.waiting.look(snapshot, planned.blocked)
+        if is_first:
+            # Full collections over a large fleet would stop everything for tenths of a second.
+            gc.freeze()
+        rest_s = self._rest_s(snapshot, time.thread_time() - spent_s)
+        if snapshot.mode is not Mode.RUNNING:
+            return rest_s
+        if planned.prewarmed:
+            self._world.board.prewarmed_at_s = now_s
+        for note in planned.notes:
+            await self._executor.note(note)
+        for work in planned.work:
+            self._start(work)
+        if planned.notes:
+            return 0.0
+        wake_in_s = rest_s if planned.wake_at_s is None else planned.wake_at_s - now_s
+        return max(0.0, min(rest_s, wake_in_s))
+
+    async def _look(self) -> Snapshot:
+        """Raises StateUnavailable: a plan without the record could undo what was recorded."""
         if self.snapshot is None:
             await self._collector.recall()
         await self._collector.collect(frozenset(self._world.board.busy))
@@ -122,27 +152,19 @@ class Loop:
         )
         await self._tell_changes(self.snapshot, snapshot)
         self.snapshot, self._seen_at_s = snapshot, time.monotonic()
-        self._world.telemetry.show(snapshot, self._seen_at_s - began_s)
         if seen.problem is not None:
-            # A plan without the record could undo what was recorded.
             raise seen.problem
-        now_s = time.time()
-        planned = plan(snapshot, self._policy, now_s)
-        await self._tell_blocked(self.plan, planned)
-        self.plan = planned
-        self._world.waiting.look(snapshot, planned.blocked)
-        if snapshot.mode is not Mode.RUNNING:
-            return self._interval_s
-        if planned.prewarmed:
-            self._world.board.prewarmed_at_s = now_s
-        for note in planned.notes:
-            await self._executor.note(note)
-        for work in planned.work:
-            self._start(work)
-        if planned.notes:
-            return 0.0
-        wake_in_s = self._interval_s if planned.wake_at_s is None else planned.wake_at_s - now_s
-        return max(0.0, min(self._interval_s, wake_in_s))
+        return snapshot
+
+    def _rest_s(self, snapshot: Snapshot, spent_s: float) -> float:
+        """Until the next look, when nothing wakes us before.
+
+        A server that comes back is found at once: each moment more is part of a cold start.
+        Looking at a large fleet takes a fortieth of a core at most.
+        """
+        if snapshot.servers[Server.SERVING].problem is not None:
+            return min(self._interval_s, LOOK_FOR_LOST_S)
+        return max(self._interval_s, REST_PER_WORK * spent_s)
 
     def _start(self, work: Work) -> None:
         places, mark = _mark(self._world.board, work)
@@ -164,7 +186,7 @@ class Loop:
     async def _tell_blocked(self, before: Plan, now: Plan) -> None:
         """Tell what does not fit once, not in every cycle that it lasts."""
         for model, obstacle in now.blocked.items():
-            if model not in before.blocked:
+            if obstacle.is_final and model not in before.blocked:
                 detail: dict[str, EventDetail] = {
                     "reason": str(obstacle),
                     "needed_bytes": obstacle.needed_bytes,

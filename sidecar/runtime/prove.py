@@ -50,9 +50,8 @@ class Prover:
         self, server: Server, model: str, version: int, sample: GoldenSample
     ) -> float:
         answer = await self._query(server, model, version, sample.inputs)
-        models, _ = await self._world.store.scan()
-        limits = models[model].versions[version].manifest.tolerances
-        differences = compare(answer, sample.outputs, limits)
+        manifest = await self._world.store.manifest(model, version)
+        differences = compare(answer, sample.outputs, manifest.tolerances)
         wrong = [difference.reason for difference in differences if difference.reason]
         if wrong:
             raise Unproven(

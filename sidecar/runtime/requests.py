@@ -8,9 +8,19 @@ from dataclasses import replace
 from contract.intent import Tier
 from contract.strict import nearest
 from sidecar.core.events import Event, EventName
-from sidecar.core.fleet import Desired, Mode, Operation, OperationKind, Profile, StoredModel
+from sidecar.core.fleet import (
+    Control,
+    Desired,
+    Mode,
+    Operation,
+    OperationKind,
+    Profile,
+    StoredModel,
+)
 from sidecar.core.release import CAN_ROLL_BACK, Release, admit, release_id
+from sidecar.core.spec import Spec, with_spec
 from sidecar.errors import Conflict, Impossible, StateConflict, UnknownObject
+from sidecar.ports import Stored
 from sidecar.runtime.activate import Heat, quarantined
 from sidecar.runtime.world import World
 
@@ -50,8 +60,8 @@ class Requests:
         if version == serving:
             raise Conflict("already_serving", f"version {version} of {model} serves already")
         await self._refuse_during_release(model)
-        if serving is not None:
-            _refuse_other_signature(stored, serving, version)
+        if serving is not None and serving in stored.versions:
+            await self._refuse_other_signature(model, serving, version)
         now_s = time.time()
         release = admit(
             release_id=release_id(model, version, now_s),
@@ -85,8 +95,15 @@ class Requests:
         Raises:
             TooLate, Quarantined, DoesNotFit, NotNow: see `Waiting.wait_for`.
         """
-        await self._stored(model)
-        return await self._world.waiting.wait_for(model, timeout_s)
+        if not self._world.waiting.answers(model):
+            await self._stored(model)
+        began_s, outcome = time.monotonic(), "refused"
+        try:
+            heat = await self._world.waiting.wait_for(model, timeout_s)
+            outcome = heat.value
+        finally:
+            self._world.telemetry.counts.waited(time.monotonic() - began_s, outcome)
+        return heat
 
     async def unquarantine(self, model: str, *, actor: str) -> None:
         """Let a model be loaded again as if it had never failed."""
@@ -103,16 +120,33 @@ class Requests:
         )
         await self._world.telemetry.record(event)
 
-    async def set_mode(self, mode: Mode, *, actor: str) -> None:
-        await self._records.set_mode(mode)
+    async def set_mode(self, mode: Mode, *, actor: str) -> Control:
+        """Setting the mode that holds changes nothing."""
+        before = await self._records.control()
+        if before.mode is mode:
+            return before
+        control = Control(mode=mode, since_s=time.time(), actor=actor)
+        await self._records.set_control(control)
         event = Event(name=EventName.MODE_CHANGED, detail={"mode": mode.value, "actor": actor})
         await self._world.telemetry.record(event)
+        return control
+
+    async def set_spec(self, model: str, spec: Spec, *, expect: int | None, actor: str) -> Stored:
+        """Replace what is said of a model; a StateConflict when somebody else did so first."""
+        stored = await self._records.set_spec(model, spec, expect=expect)
+        detail = {"actor": actor, "spec": stored.value}
+        event = Event(name=EventName.SPEC_CHANGED, model=model, detail=detail)
+        await self._world.telemetry.record(event)
+        return stored
 
     async def _want(
         self, kind: OperationKind, model: str, *, loaded: bool, actor: str
     ) -> Operation:
         operation = _operation(kind, model, actor)
-        desired = Desired(loaded=loaded, requested_at_s=operation.created_at_s)
+        kept = (await self._records.kept()).get(model)
+        # A person has the last word, also when the clock has been set back.
+        asked_at_s = max(operation.created_at_s, kept.since_s if kept else 0.0)
+        desired = Desired(loaded=loaded, requested_at_s=asked_at_s)
         await self._records.set_desired(model, desired)
         return await self._begin(operation)
 
@@ -133,12 +167,24 @@ class Requests:
             raise UnknownObject(
                 "unknown_model", f"no model {model!r} in the store; {nearest(model, models)}"
             )
-        return models[model]
+        spec, _ = await self._records.spec(model)
+        return with_spec(models[model], spec)
 
     async def _refuse_in_quarantine(self, model: str) -> None:
         quarantine = (await self._records.quarantine()).get(model)
         if quarantine is not None and quarantine.holds(time.time()):
             raise quarantined(model, quarantine)
+
+    async def _refuse_other_signature(self, model: str, serving: int, version: int) -> None:
+        store = self._world.store
+        ours = (await store.manifest(model, serving)).signature
+        changes = ours.difference((await store.manifest(model, version)).signature)
+        if changes:
+            raise Impossible(
+                "signature_changed",
+                f"version {version} of {model} does not take the requests that version "
+                f"{serving} takes: {'; '.join(changes)}; publish it as a model of its own",
+            )
 
     async def _refuse_during_release(self, model: str) -> None:
         release = (await self._records.releases()).get(model)
@@ -160,17 +206,6 @@ def _operation(
         created_at_s=time.time(),
         release_id=release_id,
     )
-
-
-def _refuse_other_signature(stored: StoredModel, serving: int, version: int) -> None:
-    ours = stored.versions[serving].manifest.signature if serving in stored.versions else None
-    changes = ours.difference(stored.versions[version].manifest.signature) if ours else []
-    if changes:
-        raise Impossible(
-            "signature_changed",
-            f"version {version} of {stored.name} does not take the requests that version "
-            f"{serving} takes: {'; '.join(changes)}; publish it as a model of its own",
-        )
 
 
 def _describe(release: Release | None) -> str:

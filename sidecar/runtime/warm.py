@@ -32,8 +32,7 @@ class Warmer:
             ContractError: the samples cannot be read.
         """
         requests = await self._world.store.warmup_requests(model, version)
-        models, _ = await self._world.store.scan()
-        shapes = _shapes(models[model].versions[version].manifest, requests)
+        shapes = _shapes(await self._world.store.manifest(model, version), requests)
         learned = self._world.board.learned.get((model, version))
         known_ms = {curve.shape: curve.steady_ms for curve in (learned.curves if learned else ())}
 

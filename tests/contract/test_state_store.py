@@ -117,6 +117,22 @@ async def test_a_scan_finds_what_begins_with_the_prefix_by_key(store: StateStore
     assert await found("") == ["M/a", "m", "m%/a", "m/a", "m/b", "m_x/a", "mxx/a", "n/m/a"]
 
 
+async def test_changes_of_a_folder_are_told_by_its_count_and_no_others(store: StateStore) -> None:
+    async def counts() -> tuple[int, int]:
+        return await store.changes("release/"), await store.changes("kept/")
+
+    seen = [await counts()]
+    made = await store.put("release/m", "one", expect=None)
+    seen.append(await counts())
+    with pytest.raises(StateConflict):
+        await store.put("release/m", "two", expect=None)
+    seen.append(await counts())
+    await store.delete("release/m", expect=made.revision)
+    seen.append(await counts())
+
+    assert seen == [(0, 0), (1, 0), (1, 0), (2, 0)]
+
+
 async def test_values_come_back_as_they_went_in(store: StateStore) -> None:
     for key, value in {"empty": "", "text": 'ä€ "quoted"\n\0', "large": "x" * 1_000_000}.items():
         await store.put(key, value, expect=None)

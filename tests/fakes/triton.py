@@ -191,6 +191,8 @@ class FakeTriton:
             work.close()
             work = _nothing()
         task = asyncio.create_task(self._delayed(work, fault))
+        # Killed before it began, it would complain that nobody awaited it.
+        task.add_done_callback(lambda _: work.close())
         self._keep(task)
         died = asyncio.create_task(self._died.wait())
         try:
@@ -207,11 +209,7 @@ class FakeTriton:
         return task.result()
 
     async def _delayed(self, work: Coroutine[Any, Any, T], fault: Fault | None) -> T:
-        try:
-            await asyncio.sleep(fault.seconds if fault else 0)
-        except asyncio.CancelledError:
-            work.close()
-            raise
+        await asyncio.sleep(fault.seconds if fault else 0)
         return await work
 
     def _take_fault(self, call: str, model: str | None, version: int | None) -> Fault | None:

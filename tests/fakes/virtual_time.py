@@ -47,12 +47,34 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._virtual = _JumpingSelector()
         super().__init__(self._virtual)
+        self.clock_error_s = 0.0
 
     def time(self) -> float:
         return self._virtual.now_s
 
+
+class _Clock:
+    """What the runtime takes for the module `time`."""
+
+    def __init__(self, loop: VirtualTimeLoop) -> None:
+        self._loop = loop
+
+    def time(self) -> float:
+        return self._loop.time() + self._loop.clock_error_s
+
     def monotonic(self) -> float:
-        return self._virtual.now_s
+        return self._loop.time()
+
+    def thread_time(self) -> float:
+        """Computing takes no time here."""
+        return 0.0
+
+
+def set_clock(by_s: float) -> None:
+    """Move the wall clock on, or back if negative; what only measures intervals goes on."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.clock_error_s += by_s
 
 
 async def _at_once(work: Callable[..., T], /, *args: Any, **named: Any) -> T:
@@ -63,7 +85,9 @@ def run_virtually(main: Coroutine[Any, Any, T], *, limit_s: float = 86_400.0) ->
     """Run `main` in virtual time; it must end within `limit_s` of it."""
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner(loop_factory=VirtualTimeLoop) as run:
         loop = run.get_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        clock = _Clock(loop)
         for module in _CLOCKED:
-            patch.setattr(f"sidecar.runtime.{module}.time", loop)
+            patch.setattr(f"sidecar.runtime.{module}.time", clock)
         patch.setattr(asyncio, "to_thread", _at_once)
         return run.run(asyncio.wait_for(main, limit_s))

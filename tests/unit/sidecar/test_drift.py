@@ -19,11 +19,19 @@ from tests.builders import (
     model,
     server,
     snapshot,
+    unverified,
 )
 
 A, B = model("a", tier="auto"), model("b", tier="auto")
 RECORDED = {"a": 1, "b": 1}
 ADOPT = replace(POLICY, on_drift=OnDrift.ADOPT)
+FOREIGN = snapshot(
+    A,
+    B,
+    serving=server(holding(A, 1), unverified(holding(B, 1))),
+    kept=kept("a"),
+    recorded=RECORDED,
+)
 BOTH = snapshot(A, B, serving=server(holding(A, 1), holding(B, 1)), kept=kept("a", "b"))
 ONLY_A = snapshot(A, B, serving=holding(A, 1), recorded=RECORDED, kept=kept("a"))
 
@@ -46,7 +54,7 @@ def test_a_model_that_somebody_unloads_is_told_and_loaded_again() -> None:
 
 
 def test_a_model_that_somebody_loads_is_told_and_unloaded() -> None:
-    now = replace(BOTH, kept=kept("a"), serving=RECORDED)
+    now = FOREIGN
 
     found = drifts(ONLY_A, now)
 
@@ -59,8 +67,7 @@ def test_a_model_that_somebody_loads_is_told_and_unloaded() -> None:
 def test_both_stand_where_the_policy_says_so() -> None:
     unloaded = replace(without(BOTH, "b"), serving=RECORDED)
     unloaded = replace(unloaded, drift=drifts(BOTH, unloaded))
-    loaded = replace(BOTH, kept=kept("a"), serving=RECORDED)
-    loaded = replace(loaded, drift=drifts(ONLY_A, loaded))
+    loaded = replace(FOREIGN, drift=drifts(ONLY_A, FOREIGN))
 
     assert plan(unloaded, ADOPT, NOW_S).notes == (
         LetGo(model="b", reason="somebody else unloaded it"),
@@ -69,7 +76,7 @@ def test_both_stand_where_the_policy_says_so() -> None:
 
 
 def test_a_version_that_was_never_proven_does_not_stand() -> None:
-    loaded = replace(BOTH, kept=kept("a"), serving={"a": 1, "b": 2})
+    loaded = replace(FOREIGN, serving={"a": 1, "b": 2})
 
     assert not any(
         isinstance(note, Keep)

@@ -1,6 +1,7 @@
 """The store as the sidecar reads it: one bad version does not hide the others."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,53 @@ async def test_what_changes_is_seen_at_the_next_look(store: Store) -> None:
     assert models["m"].tier is Tier.COLD
     assert sorted(models["m"].versions) == [2]
     assert problem.startswith("m version 1: ")
+
+
+async def test_what_did_not_change_is_the_same_object_at_the_next_look(store: Store) -> None:
+    reader = StoreFolder(store, {})
+    before, _ = await reader.scan()
+    publish(store, "n", 2)
+    after, _ = await reader.scan()
+    assert after["m"] is before["m"]
+    assert after["n"].versions[1] is before["n"].versions[1]
+    assert sorted(after["n"].versions) == [1, 2]
+
+
+async def test_a_model_that_left_is_gone_and_one_that_was_damaged_comes_back(store: Store) -> None:
+    reader = StoreFolder(store, {})
+    manifest = store.version("n", 1).manifest
+    whole, written_ns = manifest.read_bytes(), manifest.stat().st_mtime_ns
+    manifest.write_text("{")
+    os.utime(manifest, ns=(written_ns, written_ns))
+    models, _ = await reader.scan()
+    assert sorted(models) == ["m"]
+
+    manifest.write_bytes(whole)
+    os.utime(manifest, ns=(written_ns, written_ns))
+    shutil.rmtree(store.model("m"))
+    models, problems = await reader.scan()
+
+    assert (sorted(models), problems) == (["n"], ())
+
+
+async def test_a_store_that_is_quick_to_scan_is_always_known_as_it_is(store: Store) -> None:
+    reader = StoreFolder(store, {})
+    await reader.known()
+    publish(store, "n", 2)
+    models, _ = await reader.known()
+    assert sorted(models["n"].versions) == [1, 2]
+
+
+async def test_a_store_that_is_slow_to_scan_is_known_as_it_was_until_somebody_scans(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.adapters.model_store.QUICK_SCAN_S", 0.0)
+    monkeypatch.setattr("sidecar.adapters.model_store.SCANNING_SHARE", 1e-9)
+    reader = StoreFolder(store, {})
+    await reader.known()
+    publish(store, "n", 2)
+    models, _ = await reader.known()
+    assert sorted(models["n"].versions) == [1]
+    await reader.scan()
+    models, _ = await reader.known()
+    assert sorted(models["n"].versions) == [1, 2]

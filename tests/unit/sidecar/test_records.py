@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from sidecar.core.fleet import Desired, OperationKind
+from sidecar.core.fleet import Desired, Kept, OperationKind
 from sidecar.core.release import ReleaseState, admit
 from sidecar.errors import StateConflict
 from sidecar.runtime.records import Records
-from tests.builders import operation
+from tests.builders import asked_at, operation
 from tests.fakes.state import FakeState
 
 
@@ -85,3 +85,18 @@ async def test_the_same_value_is_not_written_twice() -> None:
     before = dict(state.objects)
     await records.set_serving("m", 1)
     assert state.objects == before
+
+
+async def test_what_nobody_changed_is_not_read_again_and_what_somebody_changed_is() -> None:
+    state = FakeState()
+    records = Records(state)
+    await records.set_serving("m", 1)
+    before = await records.serving()
+    await records.set_demand("m", asked_at(5.0))
+    assert await records.serving() is before
+
+    await Records(state).set_serving("m", 2)
+    assert await records.serving() == {"m": 2}
+    await records.keep("m", Kept(since_s=1.0, reason="why"))
+    await records.let_go("m")
+    assert await records.kept() == {}

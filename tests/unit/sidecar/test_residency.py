@@ -10,7 +10,9 @@ from sidecar.core.fleet import Departure, Profile, ServerView, Snapshot, StoredM
 from sidecar.core.memory import CPU, Reading
 from sidecar.core.planner import plan
 from sidecar.core.policy import Policy
+from sidecar.core.ranking import PREWARM_EVERY_S
 from sidecar.core.release import ReleaseState
+from sidecar.core.residency import VALUED_AT_ONCE
 from sidecar.core.stage_config import stage_config
 from tests.builders import (
     CANARY,
@@ -64,7 +66,7 @@ def test_a_model_that_somebody_waits_for_is_kept_and_then_loaded() -> None:
     waiting = {"a": NOW_S - 1}
 
     assert planned(fleet(a, waiting=waiting)).notes == (
-        Keep(model="a", reason="a request waits for it"),
+        Keep(model="a", reason="a request waits for it", waited_for=True),
     )
     (load,) = planned(fleet(a, waiting=waiting, kept=kept("a"))).work
     assert load == Ensure(server=SERVING, model="a", placement=placed(a, 1), reason="it was needed")
@@ -198,7 +200,8 @@ def test_loads_that_fit_one_by_one_but_not_together_wait_for_each_other() -> Non
     found = planned(fleet(a, b))
 
     assert [work.model for work in found.work] == ["a"]
-    assert found.blocked["b"].blocked_by == ()
+    assert found.blocked["b"].blocked_by == ("a (about to be loaded, 6.0 MiB)",)
+    assert not found.blocked["b"].is_final
 
 
 def test_memory_of_others_leaves_less() -> None:
@@ -317,6 +320,20 @@ def test_a_warm_model_is_loaded_while_there_is_room() -> None:
     assert planned(fleet(a)).notes == ()
 
 
+def test_a_large_fleet_is_looked_at_in_parts_all_of_them_within_one_period() -> None:
+    warm = [of_size(f"m{number}", 1, tier="warm") for number in range(VALUED_AT_ONCE + 1)]
+    roomy = replace(POLICY, budgets={CPU: 2 * len(warm) * MIB}, headroom=0.0)
+
+    def at(now_s: float, *, last_s: float) -> Plan:
+        return planned(fleet(*warm, prewarmed_at_s=last_s), roomy, now_s)
+
+    every_s = PREWARM_EVERY_S / 2
+    begin_s = 10 * PREWARM_EVERY_S
+    assert told(at(begin_s, last_s=begin_s - every_s)) == ["Keep m0", "Keep m10"]
+    assert told(at(begin_s + every_s - 1, last_s=begin_s)) == []
+    assert told(at(begin_s + every_s, last_s=begin_s)) == ["Keep m1", "Keep m101"]
+
+
 def test_a_model_is_loaded_ahead_when_it_is_worth_its_memory() -> None:
     often = fleet(of_size("a", 4), demand={"a": OFTEN}, **TICK)
     seldom = fleet(of_size("a", 4), demand={"a": SELDOM}, **TICK)
@@ -421,7 +438,12 @@ def test_a_model_serves_on_the_cpu_while_its_gpu_is_full() -> None:
     found = planned(seen, BOTH)
 
     assert found.notes == (
-        Keep(model="new", reason="a request waits for it, and gpu:0 is full", on_cpu=True),
+        Keep(
+            model="new",
+            reason="a request waits for it, and gpu:0 is full",
+            waited_for=True,
+            on_cpu=True,
+        ),
     )
     assert found.blocked == {}
     on_cpu = {"new": replace(kept("new")["new"], on_cpu=True)}

@@ -209,3 +209,14 @@ async def test_a_folder_that_no_sidecar_wrote_is_not_deleted(
         await stage.write("m", wanted(1))
 
     assert model.read_text() == "weeks of training"
+
+
+async def test_a_config_that_is_written_anew_is_read_anew(stage: StageFolder, root: Path) -> None:
+    """By us within one tick of the file system's clock, or by somebody else."""
+    for number in range(20):
+        await stage.write("m", wanted(1, config=f"c{number}"))
+        assert await stage.read() == {"m": f"c{number}"}
+    (root / "m" / "config.pbtxt").write_text("theirs")
+    assert await stage.read() == {"m": "theirs"}
+    await stage.clear("m")
+    assert await stage.read() == {}

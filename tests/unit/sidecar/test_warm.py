@@ -1,6 +1,7 @@
 """Warm-up by ordinary requests, on a fake server whose latencies are given, in virtual time."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ class Kitchen:
         folder = store.version("m", 1)
         folder.config.write_text(folder.config.read_text() + SMALL)
         manifest = read_manifest(folder.manifest)
-        cost = manifest.cost.model_copy(update={"shapes": costs})
+        cost = replace(manifest.cost, shapes=costs)
         folder.manifest.write_text(manifest.model_copy(update={"cost": cost}).model_dump_json())
         state = FakeState()
         self.triton = FakeTriton(stage)
