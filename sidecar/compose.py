@@ -2,12 +2,13 @@
 
 import asyncio
 import fcntl
+import gc
 import logging
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import structlog
@@ -161,14 +162,23 @@ async def _until_stopped(app: FastAPI, world: World, loop: Loop, settings: Setti
         host, port = listener.getsockname()[:2]
         detail = {"api": f"http://{host}:{port}"}
         await world.telemetry.record(Event(name=EventName.SIDECAR_STARTED, detail=detail))
-        looping = asyncio.create_task(loop.run())
+        tasks = [asyncio.create_task(loop.run()), asyncio.create_task(_freeze(loop))]
         try:
             await server.serve(sockets=[listener])
         finally:
-            looping.cancel()
-            with suppress(asyncio.CancelledError):
-                await looping
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await world.telemetry.record(Event(name=EventName.SIDECAR_STOPPED))
+
+
+async def _freeze(loop: Loop) -> None:
+    """Leave what the first look brought out of garbage collections.
+
+    Over a fleet of 10,000 models a full one stops everything for tenths of a second.
+    """
+    await loop.has_looked.wait()
+    gc.freeze()
 
 
 class ApiServer(uvicorn.Server):

@@ -1,7 +1,6 @@
 """The loop: a timer and wake-ups that carry no facts."""
 
 import asyncio
-import gc
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -57,6 +56,7 @@ class Loop:
         self.snapshot: Snapshot | None = None
         self.plan = Plan()
         self._seen_at_s = 0.0
+        self.has_looked = asyncio.Event()
         self.problem: str | None = "the first look at the servers has not ended yet"
 
     @property
@@ -114,7 +114,6 @@ class Loop:
 
     async def _cycle(self) -> float:
         began_s, spent_s = time.monotonic(), time.thread_time()
-        is_first = self.snapshot is None
         snapshot = await self._look()
         now_s = time.time()
         planned = plan(snapshot, self._policy, now_s)
@@ -122,9 +121,7 @@ class Loop:
         await self._tell_blocked(self.plan, planned)
         self.plan = planned
         self._world.waiting.look(snapshot, planned.blocked)
-        if is_first:
-            # Full collections over a large fleet would stop everything for tenths of a second.
-            gc.freeze()
+        self.has_looked.set()
         rest_s = self._rest_s(snapshot, time.thread_time() - spent_s)
         if snapshot.mode is not Mode.RUNNING:
             return rest_s
