@@ -183,11 +183,11 @@ def _parts(snapshot: Snapshot) -> int:
 
 def _was_unloaded_by_hand(snapshot: Snapshot, worth: Worth, model: str) -> bool:
     """Until the next request after that."""
-    desired = snapshot.desired.get(model)
+    desired, demand = snapshot.desired.get(model), worth.demand(model)
     return (
         desired is not None
         and not desired.loaded
-        and desired.requested_at_s >= worth.last_used_s(model)
+        and (demand is None or desired.requested_at_s >= demand.last_s)
     )
 
 

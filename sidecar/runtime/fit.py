@@ -9,7 +9,9 @@ from sidecar.runtime.world import World
 
 
 async def refuse_overflow(world: World, policy: Policy, profile: Profile) -> None:
-    """Nothing is measured yet, so only budgets of the settings count.
+    """By what manifests declare, against the settings' budgets.
+
+    What was learned since must not keep a sidecar from starting again: then readiness says it.
 
     Raises:
         InvalidSettings: the hot models do not fit into them together.
@@ -21,7 +23,6 @@ async def refuse_overflow(world: World, policy: Policy, profile: Profile) -> Non
         models=with_specs(models, await records.specs()),
         servers={},
         serving=await records.serving(),
-        learned=await records.learned(),
         profile=profile,
     )
     if found := hot_overflow(known, policy):

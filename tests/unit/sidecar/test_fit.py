@@ -29,7 +29,9 @@ def test_a_budget_too_small_for_the_hot_models_is_refused_with_the_sum(tmp_path:
         await world.records.set_spec("b", Spec.model_validate({"tier": "hot"}), expect=None)
         await refuse_overflow(world, policy, Profile.PRODUCTION)
         await world.records.set_learned("b", 1, Learned(loads=1, held_bytes={CPU: 3 * MIB}))
-        with pytest.raises(InvalidSettings, match=r"need 4.0 MiB on cpu, where 3.0 MiB are"):
+        await refuse_overflow(world, policy, Profile.PRODUCTION)
+        policy = replace(policy, budgets={CPU: MIB})
+        with pytest.raises(InvalidSettings, match=r"need 2.0 MiB on cpu, where 1.0 MiB are"):
             await refuse_overflow(world, policy, Profile.PRODUCTION)
 
         await refuse_overflow(world, policy, Profile.DEVELOPMENT)

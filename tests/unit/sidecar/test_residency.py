@@ -546,3 +546,23 @@ def test_a_model_that_was_let_go_is_not_kept_again_before_it_has_gone() -> None:
 
     (work,) = planned(fleet(a, loaded="a", kept={}, departures=departed)).work
     assert isinstance(work, Remove)
+
+
+def test_an_unload_by_hand_holds_after_a_restart_of_the_sidecar() -> None:
+    seen = fleet(
+        of_size("a", 4),
+        demand={"a": OFTEN},
+        asked={"a": False},
+        watched_since_s=NOW_S + 10,
+        **TICK,
+    )
+
+    assert planned(seen, now_s=NOW_S + 20).notes == ()
+
+
+def test_who_was_not_watched_may_have_been_asked() -> None:
+    """The sidecar was away for a while; traffic went on."""
+    a = of_size("a", 4, idle_timeout_s=60.0)
+    seen = fleet(a, loaded="a", kept=kept("a", since_s=1.0), watched_since_s=NOW_S - 1)
+
+    assert planned(seen) == Plan(wake_at_s=NOW_S + 59)
