@@ -25,7 +25,7 @@ from sidecar.runtime.world import World
 
 AFTER_CONFLICT_S = 0.02
 LOOK_FOR_LOST_S = 0.2
-REST_PER_WORK = 40.0
+REST_PER_WORK = 50.0
 
 
 class Loop:
@@ -157,7 +157,7 @@ class Loop:
         """Until the next look, when nothing wakes us before.
 
         A server that comes back is found at once: each moment more is part of a cold start.
-        Looking at a large fleet takes a fortieth of a core at most.
+        Looking at a large fleet takes 2 % of a core at most.
         """
         if snapshot.servers[Server.SERVING].problem is not None:
             return min(self._interval_s, LOOK_FOR_LOST_S)

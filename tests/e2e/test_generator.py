@@ -140,7 +140,7 @@ def test_a_new_tier_needs_no_build(workshop: Workshop) -> None:
     report = workshop.build(entry(tier="cold"))
 
     assert report.unchanged == (Unchanged("tiny", 1),)
-    assert read_intent(workshop.store.intent("tiny")) == Intent(tier=Tier.AUTO)
+    assert read_intent(workshop.store.intent("tiny")) == Intent(tier=Tier.COLD)
 
 
 def test_an_explicit_version_is_built_once_and_never_changed(workshop: Workshop) -> None:

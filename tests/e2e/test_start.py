@@ -73,7 +73,7 @@ def test_nobody_else_can_load_or_unload(running: Running) -> None:
 def test_metrics_tell_warmth_and_readiness(running: Running) -> None:
     text = httpx2.get(f"{running.stack.url}/metrics").text
     assert "pilotlight_ready 1.0" in text
-    assert 'pilotlight_model_state{model="short_form",warmth="warmed"} 1.0' in text
+    assert 'pilotlight_model_state{model="short_form",state="warmed",version="1"} 1.0' in text
     assert 'pilotlight_models{warmth="disk"} 1.0' in text
 
 
