@@ -21,8 +21,8 @@ from sidecar.core.worth import Worth, stays_because
 MOVE_AFTER_S = 60.0
 """On the CPU at least so long: a move costs a load."""
 
-VALUED_AT_ONCE = 1_000
-"""Absent models that one plan looks at; valuing so many takes about 10 ms."""
+VALUED_AT_ONCE = 500
+"""Absent models that one plan looks at; valuing so many takes about 5 ms."""
 
 
 def dismissals(snapshot: Snapshot, worth: Worth, now_s: float) -> Iterator[LetGo]:
