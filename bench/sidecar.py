@@ -63,6 +63,7 @@ LOADED = 1_000
 STORED = 10_000
 CYCLES = 30
 WATCHED_S = 60.0
+"""CPU is a share of time, so the bench lets that much time pass."""
 RESTARTS = 3
 PATIENCE_S = 600.0
 """Hundreds of models are loaded, or proven, before a measurement begins."""

@@ -45,6 +45,7 @@ class RequestContext:
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception:
+                # A bug: told in the log with the request's id, and answered without a traceback.
                 if has_begun:
                     raise
                 path = scope["path"]

@@ -7,7 +7,7 @@ from enum import StrEnum
 from contract.intent import Intent, Tier
 from contract.manifest import Excerpt
 from sidecar.core.demand import Demand
-from sidecar.core.faults import FaultKind
+from sidecar.core.faults import FaultKind, remedy
 from sidecar.core.learned import Learned
 from sidecar.core.memory import Device, Reading
 from sidecar.core.pressure import Pressure
@@ -177,6 +177,10 @@ class Quarantine:
     newest: int
     kind: FaultKind
     reason: str
+
+    def __str__(self) -> str:
+        """What went wrong, and what can be done about it."""
+        return f"it could not be loaded: {self.reason.rstrip(' ;')}; {remedy(self.kind)}"
 
     def holds(self, now_s: float) -> bool:
         """Not when it began in the future: the clock was set back since."""

@@ -26,7 +26,7 @@ def _load(operation: Operation, snapshot: Snapshot, now_s: float) -> str | None:
         return "superseded: the model was asked to be unloaded"
     quarantine = snapshot.quarantine.get(model)
     if quarantine is not None and quarantine.holds(now_s):
-        return f"in quarantine: {quarantine.reason}"
+        return f"in quarantine: {quarantine}"
     wanted = placement(snapshot, Server.SERVING, model)
     if wanted is None:
         return _first_version(operation, snapshot)

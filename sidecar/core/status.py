@@ -92,7 +92,7 @@ def _reason(snapshot: Snapshot, model: str) -> str:
         return f"serving server: {problem}"
     quarantine = snapshot.quarantine.get(model)
     if quarantine is not None and not snapshot.servers[Server.SERVING].answers(model):
-        return f"in quarantine: {quarantine.reason}"
+        return str(quarantine)
     if not snapshot.is_wanted(model):
         departure = snapshot.departures.get(model)
         return departure.reason if departure else "not asked for yet"

@@ -92,8 +92,7 @@ class Waiting:
 
 def quarantined(model: str, quarantine: Quarantine) -> Quarantined:
     return Quarantined(
-        f"{model} is in quarantine: {quarantine.reason}; publish a newer version or ask for "
-        ":unquarantine",
+        f"{model} is in quarantine: {quarantine}; a newer version or :unquarantine ends it",
         until_s=quarantine.until_s,
     )
 

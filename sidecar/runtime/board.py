@@ -61,10 +61,6 @@ class Board:
         if pair[0] is Server.SERVING:
             self.failures.pop(pair, None)
 
-    def doubt(self, pair: Pair) -> None:
-        """What the pair holds is about to go."""
-        self._verified.pop(pair, None)
-
     def forget(self, pair: Pair) -> None:
         self._verified.pop(pair, None)
         self.failures.pop(pair, None)

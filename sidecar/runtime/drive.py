@@ -98,7 +98,6 @@ class Driver:
         """
         async with self._lanes[action.server].unloading():
             await self._rest_after_a_load_of_before(action)
-            self._world.board.doubt((action.server, action.model))
             await self._world.servers[action.server].unload(action.model)
             deadline_s = time.monotonic() + UNLOAD_TIMEOUT_S
             while not _is_gone(await self._states(action.server, action.model)):

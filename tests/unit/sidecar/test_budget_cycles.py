@@ -164,6 +164,21 @@ def test_a_model_that_is_asked_for_when_it_is_about_to_go_is_there_a_minute_late
     run(tmp_path, story)
 
 
+def test_a_request_during_an_unload_waits_for_the_model_to_come_back(tmp_path: Path) -> None:
+    """Triton still calls it READY for a moment; its answer would be an error."""
+
+    async def story(rig: Rig) -> None:
+        rig.serving.unload_s = 5.0
+        await fleet(rig, "a", room_for=1, idle_timeout_s=30.0)
+        await ensure(rig, "a")
+        await rig.until(lambda: "unload a" in rig.serving.calls, "it goes, being idle")
+
+        assert await ensure(rig, "a") is Heat.COLD
+        assert rig.serving.calls.count("load a") == 2
+
+    run(tmp_path, story)
+
+
 def test_a_model_that_was_just_loaded_is_not_the_first_to_go(tmp_path: Path) -> None:
     """Who waited for it is about to send its request; no counter has seen that yet."""
 

@@ -353,7 +353,9 @@ def test_a_cold_model_that_cannot_be_loaded_says_so_and_can_be_asked_for_again(
             ended = await rig.ended(await requests.load("m", actor="ann"))
             assert ended.error is not None
             assert "Internal: no such op" in ended.error
-            with pytest.raises(Quarantined, match="no such op;; publish a newer version or ask"):
+            with pytest.raises(
+                Quarantined, match=r"no such op; .*a newer version or :unquarantine ends it"
+            ):
                 await requests.load("m", actor="ann")
             await requests.unquarantine("m", actor="ann")
 
@@ -549,3 +551,20 @@ def test_an_unload_waits_for_a_load_that_another_process_began(tmp_path: Path) -
         assert rig.serving.ready("c") == set()
 
     run(tmp_path, story)
+
+
+def test_a_server_that_comes_back_is_found_at_once(tmp_path: Path) -> None:
+    """Long before the next regular look: each moment more is part of a cold start."""
+
+    async def story(rig: Rig) -> None:
+        await serving_version_1(rig)
+        rig.serving.kill()
+        await rig.until(lambda: rig.missing() != [], "the loss is seen")
+        await asyncio.sleep(10.05)
+        found = rig.told().count("server_found")
+        rig.serving.restart()
+        await asyncio.sleep(0.25)
+
+        assert rig.told().count("server_found") == found + 1
+
+    run(tmp_path, story, supervised=False)
