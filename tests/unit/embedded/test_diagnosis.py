@@ -1,4 +1,4 @@
-"""The log lines are what tritonserver 2.51 and the dynamic linker print."""
+"""The log lines are what tritonserver 2.51, Envoy 1.40 and the dynamic linker print."""
 
 import pytest
 
@@ -37,6 +37,49 @@ from embedded.diagnosis import likely_cause
             "the model repository is no folder",
         ),
         ("Signal (11) received.", "crashed with signal 11"),
+        (
+            "[critical][main] [source/server/server.cc:449] error `cannot bind '127.0.0.1:8000': "
+            "Address already in use` initializing config 'goo.gle/debugstr\n  bootstrap.json'",
+            "127.0.0.1:8000 is taken",
+        ),
+        (
+            "[critical][backtrace] [./source/server/backtrace.h:173] Caught Segmentation fault, "
+            "suspect faulting address 0x0",
+            "Envoy crashed: Segmentation fault",
+        ),
+        ("error `Invalid path: /srv/b.json` initializing config '", "there is no /srv/b.json,"),
+        (
+            "error `paths must refer to an existing path in the system: '/srv/cds.json' does not "
+            "exist` initializing config 'goo.gle/debugstr\n  bootstrap.json'",
+            "there is no /srv/cds.json,",
+        ),
+        (
+            "error `Unable to parse JSON as proto (INVALID_ARGUMENT: invalid JSON in Bootstrap, "
+            """near 3:1 (offset 20): expected ','): {"a": [1\n}\n` initializing config '""",
+            "can read: INVALID_ARGUMENT: invalid JSON in Bootstrap, near 3:1 (offset 20): "
+            "expected ','",
+        ),
+        (
+            "error `Unable to parse JSON as proto (INVALID_ARGUMENT: unexpected EOF): \n` "
+            "initializing config '",
+            "can read: INVALID_ARGUMENT: unexpected EOF",
+        ),
+        (
+            "error `Protobuf message (type Bootstrap reason INVALID_ARGUMENT: near 1:758 (offset "
+            "757):  no such   field: 'nope') has unknown fields` initializing config '",
+            "bootstrap: Protobuf message (type Bootstrap reason INVALID_ARGUMENT: near 1:758 "
+            "(offset 757): no such field: 'nope') has unknown fields",
+        ),
+        (
+            'error `goo.gle/debugonly\nadmin {\n  name: ""\n}\n: Proto constraint validation '
+            "failed (Name: value length must be at least 1 characters)` initializing config '",
+            "bootstrap: Proto constraint validation failed (Name: value length must be",
+        ),
+        (
+            "[filesystem_subscription_impl.cc:81] Filesystem config update rejected: Protobuf "
+            "message (type DiscoveryResponse) has unknown fields",
+            "Envoy refuses a file that its bootstrap names: Protobuf message",
+        ),
     ],
 )
 def test_a_known_line_gives_its_cause(line: str, cause: str) -> None:
@@ -46,6 +89,14 @@ def test_a_known_line_gives_its_cause(line: str, cause: str) -> None:
     assert cause in found
 
 
-@pytest.mark.parametrize("log", ["", "Signal (15) received.", 'I1121 "Started HTTPService"'])
+@pytest.mark.parametrize(
+    "log",
+    [
+        "",
+        "Signal (15) received.",
+        'I1121 "Started HTTPService"',
+        "[warning][main] [source/server/server.cc:1028] caught ENVOY_SIGTERM",
+    ],
+)
 def test_an_ordinary_log_gives_none(log: str) -> None:
     assert likely_cause(log) is None
