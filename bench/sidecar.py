@@ -48,18 +48,21 @@ from sidecar.adapters.triton_grpc import TritonGrpc
 from sidecar.core.fleet import Kept, Server, ServerView, Snapshot, Verification
 from sidecar.core.planner import plan
 from sidecar.core.policy import Policy
+from sidecar.core.routing import Replica
 from sidecar.core.stage_config import stage_config
 from sidecar.core.wanted import Placement
 from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
 from sidecar.runtime.observe import observe
 from sidecar.runtime.records import Records
+from sidecar.runtime.route import Router
 from sidecar.runtime.telemetry import Telemetry
 from sidecar.runtime.world import World
 
 SIZES = (10, 100, 1_000, 10_000)
 ROUNDS = 15
 LOADED = 1_000
+OWN = Replica(name="own", http="", grpc="", models=frozenset())
 STORED = 10_000
 CYCLES = 30
 WATCHED_S = 60.0
@@ -321,6 +324,7 @@ async def _time_parts(setup: Setup) -> dict[str, list[float]]:
         stack.push_async_callback(state.close)
         serving = await stack.enter_async_context(_client(setup))
         canary = await stack.enter_async_context(_client(setup, Server.CANARY))
+        telemetry = Telemetry(state)
         world = World(
             servers={Server.SERVING: serving, Server.CANARY: canary},
             stages={
@@ -337,7 +341,8 @@ async def _time_parts(setup: Setup) -> dict[str, list[float]]:
             records=Records(state),
             board=Board(),
             waiting=Waiting(),
-            telemetry=Telemetry(state),
+            router=Router(None, OWN, telemetry),
+            telemetry=telemetry,
         )
         policy = Policy(soak_s=60.0, parallel_loads=4)
         seen = (await observe(world, None)).snapshot

@@ -43,6 +43,12 @@ def instance_groups(text: str) -> tuple[InstanceGroup, ...]:
     )
 
 
+@lru_cache(CACHED_CONFIGS)
+def is_stateful(text: str) -> bool:
+    """Whether a `config.pbtxt` is of a model that keeps state between requests of a sequence."""
+    return bool(parse_config(text, "its config.pbtxt").HasField("sequence_batching"))
+
+
 def format_config(config: ModelConfig) -> str:
     """The message as text. Triton fills in what it leaves out, such as `max_batch_size: 0`."""
     text: str = text_format.MessageToString(config)

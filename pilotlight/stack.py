@@ -1,23 +1,28 @@
-"""Two embedded Tritons and a sidecar, started, kept alive and stopped together."""
+"""Two embedded Tritons, a sidecar and Envoy, started, kept alive and stopped together."""
 
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import yaml
 
+from embedded.envoy import EnvoyServer, validate
 from embedded.ports import free_ports, taken_ports
 from embedded.process import Process, wait_until
 from embedded.provision import Installation
 from embedded.supervisor import Supervisor
 from embedded.triton import TritonServer
 from pilotlight.admin import Admin
+from sidecar.compose import prepare_gateway
+from sidecar.settings import load_settings
 
 START_TIMEOUT_S = 60.0
+WORKERS = 2
+"""Threads of Envoy; each serves some ten thousand requests per second."""
 SHOWN_LINES = 5
 
 
@@ -27,29 +32,46 @@ class SidecarDidNotStart(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """HTTP, gRPC and metrics port of each Triton, and the sidecar's port."""
+    """Of each Triton HTTP, gRPC and metrics; of the gateway HTTP, gRPC and admin."""
 
     serving: tuple[int, int, int]
     canary: tuple[int, int, int]
+    gateway: tuple[int, int, int]
+    activator: tuple[int, int]
     api: int
 
     @classmethod
     def usual(cls) -> Self:
-        """Triton's own defaults for `serving`."""
-        return cls(serving=(8000, 8001, 8002), canary=(8100, 8101, 8102), api=8080)
+        """Clients find the gateway where Triton would be."""
+        return cls(
+            serving=(8200, 8201, 8202),
+            canary=(8100, 8101, 8102),
+            gateway=(8000, 8001, 9901),
+            activator=(8090, 8091),
+            api=8080,
+        )
 
     @classmethod
     def free(cls) -> Self:
-        ports = free_ports(7)
+        ports = iter(free_ports(12))
+
+        def three() -> tuple[int, int, int]:
+            return next(ports), next(ports), next(ports)
+
         return cls(
-            serving=(ports[0], ports[1], ports[2]),
-            canary=(ports[3], ports[4], ports[5]),
-            api=ports[6],
+            serving=three(),
+            canary=three(),
+            gateway=three(),
+            activator=(next(ports), next(ports)),
+            api=next(ports),
         )
 
 
 class Stack:
-    """Everything lives in `home`: stages, state, settings, logs, the servers' admin key."""
+    """Everything lives in `home`: stages, state, settings, logs, the servers' admin key.
+
+    Without `envoy`, its binary, there is no gateway.
+    """
 
     def __init__(
         self,
@@ -60,6 +82,7 @@ class Stack:
         ports: Ports,
         soak_s: float,
         on_event: Callable[[str], None],
+        envoy: Path | None = None,
     ) -> None:
         self._home = home
         self._api_port = ports.api
@@ -72,13 +95,19 @@ class Stack:
         key_file.write_text(key)
         self.serving = self._triton(installation, "serving", ports.serving, key)
         self.canary = self._triton(installation, "canary", ports.canary, key)
-        settings = self._write_settings(store, ports, key_file, soak_s)
+        settings = self._write_settings(
+            store, ports, key_file, soak_s, with_gateway=envoy is not None
+        )
         self.sidecar = Process(
             name="sidecar",
             command=[sys.executable, "-m", "pilotlight", "serve", "--settings", str(settings)],
             log=self.logs / "sidecar.log",
         )
-        self._supervisor = Supervisor([self.serving, self.canary, self.sidecar], on_event)
+        self.gateway = None if envoy is None else self._gateway(envoy, settings, ports)
+        gateways = [] if self.gateway is None else [self.gateway]
+        self._supervisor = Supervisor(
+            [self.serving, self.canary, self.sidecar, *gateways], on_event
+        )
 
     def __enter__(self) -> Self:
         """Start everything and wait until it answers; readiness comes later.
@@ -97,6 +126,8 @@ class Stack:
             for server in (self.serving, self.canary):
                 server.wait_live(START_TIMEOUT_S)
             self._wait_for_sidecar()
+            if self.gateway is not None:
+                self.gateway.wait_live(START_TIMEOUT_S)
         except BaseException:
             self._supervisor.stop()
             raise
@@ -109,6 +140,17 @@ class Stack:
         traceback: TracebackType | None,
     ) -> None:
         self._supervisor.stop()
+
+    @property
+    def http_address(self) -> str:
+        """Where clients connect: the gateway, or Triton where there is none."""
+        port = self.serving.http_port if self.gateway is None else self.gateway.ports[0]
+        return f"127.0.0.1:{port}"
+
+    @property
+    def grpc_address(self) -> str:
+        port = self.serving.grpc_port if self.gateway is None else self.gateway.ports[1]
+        return f"127.0.0.1:{port}"
 
     def _wait_for_sidecar(self) -> None:
         with Admin(self.url) as admin:
@@ -136,22 +178,50 @@ class Stack:
             admin_key=key,
         )
 
-    def _write_settings(self, store: Path, ports: Ports, key_file: Path, soak_s: float) -> Path:
+    def _gateway(self, envoy: Path, settings: Path, ports: Ports) -> EnvoyServer:
+        """With no route of an earlier run, whose servers were elsewhere."""
+        prepare_gateway(load_settings(settings))
+        bootstrap = self._home / "gateway" / "bootstrap.json"
+        validate(envoy, bootstrap)
+        http_port, grpc_port, admin_port = ports.gateway
+        return EnvoyServer(
+            binary=envoy,
+            bootstrap=bootstrap,
+            log=self.logs / "gateway.log",
+            ports=(http_port, grpc_port),
+            admin_port=admin_port,
+            concurrency=WORKERS,
+        )
+
+    def _write_settings(
+        self, store: Path, ports: Ports, key_file: Path, soak_s: float, *, with_gateway: bool
+    ) -> Path:
         servers = {
             server.name: {
                 "grpc": server.grpc_address,
+                "http": f"127.0.0.1:{server.http_port}",
                 "stage": str(server.repository),
                 "admin_key_file": str(key_file),
             }
             for server in (self.serving, self.canary)
         }
-        settings = {
+        settings: dict[str, Any] = {
             "store": str(store),
             "state": str(self._home / "state.sqlite"),
             "servers": servers,
             "api": {"port": ports.api},
             "soak_s": soak_s,
         }
+        if with_gateway:
+            settings["gateway"] = {
+                "folder": str(self._home / "gateway"),
+                **_addresses(("http", "grpc", "admin"), ports.gateway),
+                "activator": _addresses(("http", "grpc"), ports.activator),
+            }
         path = self._home / "settings.yaml"
         path.write_text(yaml.safe_dump(settings, sort_keys=False))
         return path
+
+
+def _addresses(names: Sequence[str], ports: Sequence[int]) -> dict[str, str]:
+    return {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}

@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
@@ -16,6 +16,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from contract.layout import Store
+from sidecar.activator.serve import Activator
+from sidecar.adapters.envoy.admin import Admin
+from sidecar.adapters.envoy.gateway import EnvoyGateway
+from sidecar.adapters.envoy.gateway import Plan as GatewayPlan
+from sidecar.adapters.envoy.listeners import Edge
+from sidecar.adapters.envoy.names import GRPC, HTTP
 from sidecar.adapters.meters import CombinedMeter
 from sidecar.adapters.metrics_meter import MetricsMeter
 from sidecar.adapters.model_store import StoreFolder
@@ -29,23 +35,34 @@ from sidecar.api.app import create_app
 from sidecar.api.auth import Caller, Callers
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import Server
+from sidecar.core.routing import Replica, Routes
 from sidecar.errors import InvalidSettings
 from sidecar.ports import MemoryMeter
 from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
 from sidecar.runtime.collect import Collector
+from sidecar.runtime.drain import Drain
 from sidecar.runtime.drive import Driver
 from sidecar.runtime.execute import Executor
 from sidecar.runtime.fit import refuse_overflow
+from sidecar.runtime.hold import Hold
 from sidecar.runtime.learn import Learner
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.prove import Prover
 from sidecar.runtime.records import Records
+from sidecar.runtime.route import Router
 from sidecar.runtime.schedule import Schedule
 from sidecar.runtime.telemetry import Telemetry
 from sidecar.runtime.warm import Warmer
 from sidecar.runtime.world import World
-from sidecar.settings import ApiSettings, ServerSettings, Settings, read_secret
+from sidecar.settings import (
+    ApiSettings,
+    GatewaySettings,
+    ServerSettings,
+    Settings,
+    host_and_port,
+    read_secret,
+)
 
 # For answers that are under way when the sidecar is stopped.
 GRACE_S = 5
@@ -88,6 +105,7 @@ async def _serve(settings: Settings) -> None:
             name: section.model_dump(exclude_unset=True)
             for name, section in settings.models.items()
         }
+        telemetry = Telemetry(state, trace_to(settings.otlp_endpoint, stack))
         world = World(
             servers=servers,
             stages=stages,
@@ -98,12 +116,18 @@ async def _serve(settings: Settings) -> None:
             records=Records(state),
             board=Board(),
             waiting=Waiting(),
-            telemetry=Telemetry(state, trace_to(settings.otlp_endpoint, stack)),
+            router=await _router(settings, telemetry, stack),
+            telemetry=telemetry,
         )
         prover = Prover(world, query_timeout_s=settings.query_timeout_s)
         learner = Learner(world)
         warmer = Warmer(world, query_timeout_s=settings.query_timeout_s)
-        driver = Driver(world, prover, warmer, learner, load_timeout_s=settings.load_timeout_s)
+        drain = Drain(
+            world, longest_s=settings.gateway.longest_drain_s if settings.gateway else 0.0
+        )
+        driver = Driver(
+            world, prover, warmer, learner, drain, load_timeout_s=settings.load_timeout_s
+        )
         loop = Loop(
             world,
             Executor(world, driver, prover),
@@ -113,6 +137,8 @@ async def _serve(settings: Settings) -> None:
             interval_s=settings.interval_s,
         )
         await refuse_overflow(world, loop.policy, loop.profile())
+        if settings.gateway is not None:
+            await stack.enter_async_context(_activator(settings.gateway, world))
         app = create_app(world, loop, state, callers)
         await _until_stopped(app, world, loop, settings)
 
@@ -125,6 +151,70 @@ async def _meter(serving: ServerSettings, stack: AsyncExitStack) -> MemoryMeter:
     metrics = MetricsMeter(serving.metrics, gpu_uuids=serving.gpu_uuids)
     await stack.enter_async_context(metrics)
     return CombinedMeter(metrics, processes) if serving.is_local else metrics
+
+
+async def _router(settings: Settings, telemetry: Telemetry, stack: AsyncExitStack) -> Router:
+    serving = settings.servers[Server.SERVING]
+    own = Replica(name="own", http=serving.http or "", grpc=serving.grpc, models=frozenset())
+    if settings.gateway is None:
+        return Router(None, own, telemetry)
+    admin = Admin(f"http://{settings.gateway.admin}")
+    await stack.enter_async_context(admin)
+    return Router(_envoy_gateway(settings.gateway, settings.servers, admin), own, telemetry)
+
+
+def prepare_gateway(settings: Settings) -> None:
+    """Write what Envoy needs to start, before there is a sidecar. Loaded is nothing then.
+
+    Raises:
+        InvalidSettings: there is no gateway, or the file of an API key cannot be read.
+        GatewayLost: a file cannot be written, or a name not be resolved.
+    """
+    if settings.gateway is None:
+        raise InvalidSettings("the settings have no section `gateway`")
+    admin = Admin(f"http://{settings.gateway.admin}")
+    gateway = _envoy_gateway(settings.gateway, settings.servers, admin)
+    asyncio.run(gateway.write(Routes()))
+
+
+def _envoy_gateway(
+    gateway: GatewaySettings, servers: Mapping[Server, ServerSettings], admin: Admin
+) -> EnvoyGateway:
+    """Raises InvalidSettings when the file of an API key cannot be read."""
+    canary = servers[Server.CANARY]
+    tls = gateway.tls
+    edge = Edge(
+        addresses={HTTP: host_and_port(gateway.http), GRPC: host_and_port(gateway.grpc)},
+        largest_request_bytes=gateway.largest_request,
+        certificate=str(tls.certificate) if tls else None,
+        key=str(tls.key) if tls else None,
+        api_keys={key.client: read_secret(key.file) or "" for key in gateway.api_keys},
+    )
+    plan = GatewayPlan(
+        seen_folder=str(gateway.seen_folder or gateway.folder.resolve()),
+        edge=edge,
+        admin=host_and_port(gateway.admin),
+        activator={HTTP: gateway.activator.http, GRPC: gateway.activator.grpc},
+        canary={HTTP: canary.http, GRPC: canary.grpc} if canary.http else None,
+        largest_heap_bytes=gateway.memory,
+    )
+    return EnvoyGateway(gateway.folder, plan, admin)
+
+
+def _activator(gateway: GatewaySettings, world: World) -> Activator:
+    hold = Hold(
+        world.waiting,
+        world.router,
+        world.telemetry.counts,
+        longest_s=gateway.longest_hold_s,
+        most=gateway.most_waiting,
+        most_per_model=gateway.most_waiting_per_model,
+    )
+    return Activator(
+        hold,
+        http=host_and_port(gateway.activator.http),
+        grpc=host_and_port(gateway.activator.grpc),
+    )
 
 
 def _callers(api: ApiSettings) -> Callers:
@@ -201,13 +291,19 @@ class ApiServer(uvicorn.Server):
 
 
 def _listen(api: ApiSettings) -> socket.socket:
+    """Without Nagle's delay, which asyncio switches off only where it has made the socket itself.
+
+    With it an answer on a used connection takes 44 ms.
+    """
     try:
-        return socket.create_server((api.host, api.port))
+        listener = socket.create_server((api.host, api.port))
     except OSError as error:
         raise InvalidSettings(
             f"the API cannot listen on {api.host}:{api.port}: {error.strerror}; choose another "
             "api.port, or give --port"
         ) from error
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 @contextmanager

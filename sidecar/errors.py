@@ -8,6 +8,9 @@ SidecarError
 │   └── Refused           Triton answered with an error; the text is Triton's own
 ├── Unproven              a version's answer or files are not what they must be
 ├── MeterFailed           memory cannot be measured
+├── GatewayError          the gateway does not route as it was told
+│   ├── GatewayLost       no answer: down, or its admin port cannot be reached
+│   └── GatewayRefused    it rejected what it was told, and keeps what it had
 ├── StateConflict         somebody else changed a recorded object first
 ├── StateUnavailable      the state file cannot be read or written
 ├── RequestRefused        a REST request that is answered with a problem
@@ -19,7 +22,9 @@ SidecarError
 │   ├── Impossible        422: can never be done
 │   ├── Quarantined       423: failed too often, and rests
 │   ├── Unconditional     428: a change that does not say which state it was made for
+│   ├── TooManyWaiting    429: as many requests as may wait for a model do so
 │   ├── NotNow            503: the sidecar begins nothing at the moment
+│   ├── HeldTooLong       503: a request was held for as long as one may be
 │   ├── TooLate           504: the caller's deadline passed; the work goes on
 │   └── DoesNotFit        507: too little memory, also without all that may be evicted
 └── InvariantBroken       a bug of ours; never handled together with the others
@@ -60,6 +65,18 @@ class Unproven(SidecarError):
 
 
 class MeterFailed(SidecarError):
+    pass
+
+
+class GatewayError(SidecarError):
+    pass
+
+
+class GatewayLost(GatewayError):
+    pass
+
+
+class GatewayRefused(GatewayError):
     pass
 
 
@@ -132,6 +149,16 @@ class NotNow(RequestRefused):
 class TooLate(RequestRefused):
     def __init__(self, detail: str) -> None:
         super().__init__("deadline_passed", detail)
+
+
+class TooManyWaiting(RequestRefused):
+    def __init__(self, detail: str, *, retry_after_s: float) -> None:
+        super().__init__("too_many_waiting", detail, retry_after_s=retry_after_s)
+
+
+class HeldTooLong(RequestRefused):
+    def __init__(self, detail: str, *, retry_after_s: float) -> None:
+        super().__init__("held_too_long", detail, retry_after_s=retry_after_s)
 
 
 class DoesNotFit(RequestRefused):

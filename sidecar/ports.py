@@ -12,6 +12,8 @@ from contract.samples import GoldenSample, Tensors
 from sidecar.core.events import Event
 from sidecar.core.fleet import StoredModel, VersionState
 from sidecar.core.memory import Device, Reading
+from sidecar.core.routing import Routes
+from sidecar.core.traffic import Traffic
 from sidecar.core.wanted import Placement
 
 
@@ -123,6 +125,28 @@ class PageCache(Protocol):
 
     async def resident_bytes(self, model: str, version: int) -> int:
         """How much of the version's files is in the page cache now."""
+
+
+class Gateway(Protocol):
+    """The data plane between clients and servers."""
+
+    async def apply(self, routes: Routes) -> None:
+        """Send requests so; returns when it does.
+
+        Raises:
+            GatewayLost: it does not answer. What it was told waits for it.
+            GatewayRefused: it found a mistake, and goes on as before.
+        """
+
+    async def models(self) -> frozenset[str]:
+        """Those that it sends to replicas, by what it was told last, maybe by another process."""
+
+    async def traffic(self) -> Mapping[str, Traffic]:
+        """By model, what has been answered since it started.
+
+        Raises:
+            GatewayLost: it does not answer.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,12 +20,17 @@ from sidecar.core.policy import OnDrift, Policy, Recycle
 from sidecar.core.ranking import Ranking
 from sidecar.errors import InvalidSettings
 
+Address = Annotated[str, Field(pattern=r"^[^/\s]+:\d+$")]
+"""`host:port`."""
+
 
 class ServerSettings(Strict):
     """One Triton: where it listens, and the repository folder that it reads."""
 
-    grpc: Annotated[str, Field(pattern=r"^[^/\s]+:\d+$")]
+    grpc: Address
     """`host:port` of its gRPC endpoint."""
+    http: Address | None = None
+    """`host:port` of its HTTP endpoint; needed where there is a gateway."""
     metrics: Annotated[str, Field(pattern=r"^https?://")] | None = None
     """URL of its metrics, such as http://127.0.0.1:8002/metrics; memory is read there when the
     server has GPUs or runs on another machine."""
@@ -145,6 +150,67 @@ class PolicySettings(Strict):
     schedule: tuple[ScheduleSettings, ...] = ()
 
 
+class TlsSettings(Strict):
+    """PEM files as Envoy sees them; a renewed certificate is taken up by itself."""
+
+    certificate: Path
+    key: Path
+
+
+class ApiKeySettings(Strict):
+    """One client of the gateway, and the file with its key."""
+
+    client: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+    file: Path
+
+
+class ActivatorSettings(Strict):
+    """Where Envoy reaches this process. What asks here is answered without an API key."""
+
+    http: Address = "127.0.0.1:8090"
+    grpc: Address = "127.0.0.1:8091"
+
+
+class GatewaySettings(Strict):
+    """The Envoy between clients and Triton."""
+
+    folder: Path
+    """Where this process writes what Envoy reads."""
+    seen_folder: Path | None = None
+    """The same folder as Envoy sees it, where that is another path."""
+    http: Address = "0.0.0.0:8000"
+    """Where clients connect."""
+    grpc: Address = "0.0.0.0:8001"
+    admin: Address = "127.0.0.1:9901"
+    """Envoy's own port for operators: whoever reaches it can end it."""
+    activator: ActivatorSettings = ActivatorSettings()
+    longest_hold_s: Annotated[float, Field(gt=0)] = 120.0
+    """How long a request is held while its model is loaded, unless its client allows less."""
+    most_waiting: Annotated[int, Field(ge=1)] = 10_000
+    most_waiting_per_model: Annotated[int, Field(ge=1)] = 2_000
+    largest_request: Bytes = GIB
+    """Larger ones are refused with 413; of each in flight there is a copy in Envoy's memory."""
+    memory: Bytes = 4 * GIB
+    """Above nine tenths of it Envoy refuses requests with 503."""
+    longest_drain_s: Annotated[float, Field(ge=0)] = 60.0
+    """How long open gRPC streams keep a model that is to be unloaded."""
+    tls: TlsSettings | None = None
+    api_keys: tuple[ApiKeySettings, ...] = ()
+    """Clients show theirs as `x-api-key`, or as bearer token; without any, all are let in."""
+
+    @model_validator(mode="after")
+    def _is_closed(self) -> Self:
+        if not is_loopback(self.admin.rpartition(":")[0]):
+            raise ValueError(
+                f"admin is {self.admin}, and whoever reaches that port can end Envoy; use a "
+                "loopback address such as 127.0.0.1:9901"
+            )
+        clients = [key.client for key in self.api_keys]
+        if twice := sorted({name for name in clients if clients.count(name) > 1}):
+            raise ValueError(f"two API keys are of {', '.join(twice)}; give each client one")
+        return self
+
+
 class Settings(Strict):
     """Everything the sidecar can be told. Paths are relative to the settings file's folder."""
 
@@ -156,6 +222,8 @@ class Settings(Strict):
     api: ApiSettings = ApiSettings()
     models: dict[str, ModelSettings] = Field(default_factory=dict)
     policy: PolicySettings = PolicySettings()
+    gateway: GatewaySettings | None = None
+    """Without it, clients speak to Triton itself, and ask for what is not loaded by `:ensure`."""
     soak_s: Annotated[float, Field(ge=0)] = 60.0
     """How long the old version stays loaded after a promotion; rollback is instant then."""
     load_timeout_s: Annotated[float, Field(gt=0)] = 600.0
@@ -197,6 +265,11 @@ class Settings(Strict):
         stages = {settings.stage for settings in self.servers.values()}
         if len(stages) < len(self.servers):
             raise ValueError("two servers share one stage; each Triton needs its own folder")
+        if self.gateway is not None and self.servers[Server.SERVING].http is None:
+            raise ValueError(
+                "the gateway sends HTTP requests to servers.serving.http: say where that is, such "
+                "as 127.0.0.1:8200"
+            )
         if not self.api.is_loopback and not self.api.all_tokens:
             raise ValueError(
                 f"api.host {self.api.host} is reachable from other machines; set "
@@ -235,6 +308,11 @@ def load_settings(path: Path, *, port: int | None = None) -> Settings:
                 "sidecar deletes in a stage what no server is to hold: take a folder of its own"
             )
     return anchored
+
+
+def host_and_port(address: Address) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def is_loopback(host: str) -> bool:
@@ -282,7 +360,12 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     api = settings.api.model_copy(
         update={"token_file": anchor(settings.api.token_file), "tokens": tokens}
     )
+    gateway = settings.gateway
+    if gateway is not None:
+        keys = tuple(key.model_copy(update={"file": anchor(key.file)}) for key in gateway.api_keys)
+        gateway = gateway.model_copy(update={"folder": anchor(gateway.folder), "api_keys": keys})
     update = {
+        "gateway": gateway,
         "store": anchor(settings.store),
         "state": anchor(settings.state),
         "servers": servers,

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 
 from embedded.errors import EmbeddedError
-from embedded.provision import provision
+from embedded.provision import provision, provision_envoy
 from pilotlight.admin import Admin, AdminError
 from pilotlight.commands.output import fail
-from pilotlight.paths import EMBEDDED, MODEL_REPOSITORY, WORK
+from pilotlight.paths import EMBEDDED, ENVOY, MODEL_REPOSITORY, WORK
 from pilotlight.stack import Ports, SidecarDidNotStart, Stack
 from sidecar.errors import SidecarError
 
@@ -46,11 +46,11 @@ def up_command(
     ),
     soak_s: Annotated[float, typer.Option(help="Seconds that a promotion soaks.", min=0)] = 60.0,
     ports: Annotated[
-        PortChoice, typer.Option(help="`usual`: Triton's 8000-8002 and 8080; `free`: any.")
+        PortChoice, typer.Option(help="`usual`: 8000 and 8001 as Triton, and 8080; `free`: any.")
     ] = PortChoice.USUAL,
     home: Annotated[Path, typer.Option(help="Where stages, state and logs go.")] = WORK / "up",
 ) -> None:
-    """Run two embedded Tritons and the sidecar until ctrl-C."""
+    """Run two embedded Tritons, the gateway and the sidecar until ctrl-C."""
     console = Console(soft_wrap=True)
     stop = threading.Event()
 
@@ -68,10 +68,11 @@ def up_command(
             ports=Ports.free() if ports is PortChoice.FREE else Ports.usual(),
             soak_s=soak_s,
             on_event=lambda line: console.print(f"[dim]{line}[/]", highlight=False),
+            envoy=provision_envoy(ENVOY, console.print),
         )
         with stack:
-            console.print(f"models answer at http://127.0.0.1:{stack.serving.http_port}/v2 (HTTP)")
-            console.print(f"             and {stack.serving.grpc_address} (gRPC)")
+            console.print(f"models answer at http://{stack.http_address}/v2 (HTTP)")
+            console.print(f"             and {stack.grpc_address} (gRPC)")
             console.print(f"sidecar at {stack.url}; try `pilotlight status --url {stack.url}`")
             _announce_readiness(console, stack.url, stop)
             stop.wait()

@@ -22,6 +22,7 @@ class EventName(StrEnum):
     LOAD_FAILED = "load_failed"
     MODEL_UNLOADED = "model_unloaded"
     UNLOAD_FAILED = "unload_failed"
+    UNLOAD_CALLED_OFF = "unload_called_off"
     CHECK_PASSED = "check_passed"
     CHECK_FAILED = "check_failed"
     RELEASE_MOVED = "release_moved"
@@ -39,6 +40,8 @@ class EventName(StrEnum):
     DRIFT = "drift"
     DOES_NOT_FIT = "does_not_fit"
     METER_FAILED = "meter_failed"
+    GATEWAY_LOST = "gateway_lost"
+    GATEWAY_FOUND = "gateway_found"
     MODE_CHANGED = "mode_changed"
     PROFILE_CHANGED = "profile_changed"
     SPEC_CHANGED = "spec_changed"
@@ -80,6 +83,7 @@ _TROUBLE = frozenset(
         EventName.DRIFT,
         EventName.DOES_NOT_FIT,
         EventName.METER_FAILED,
+        EventName.GATEWAY_LOST,
         EventName.CYCLE_FAILED,
     }
 )

@@ -12,6 +12,8 @@ from sidecar.core.learned import Learned
 from sidecar.core.memory import Device, Reading
 from sidecar.core.pressure import Pressure
 from sidecar.core.release import Release
+from sidecar.core.steering import Steering
+from sidecar.core.traffic import Traffic
 
 
 class Server(StrEnum):
@@ -249,7 +251,8 @@ class Snapshot:
     are in the page cache. `drift` is what somebody else has just done to the serving server.
     `leaked_bytes` is what failed loads did not give back to it. Since `watched_since_s` requests
     are counted without a break. `prewarmed_at_s` is when voluntary loads were last considered,
-    `unloaded_at_s` when an unload on the serving server last ended.
+    `unloaded_at_s` when an unload on the serving server last ended. `steering` is what was said
+    of where requests go, `traffic` what the gateway has counted of them.
     """
 
     models: Mapping[str, StoredModel]
@@ -276,6 +279,8 @@ class Snapshot:
     aged: Mapping[str, float] = field(default_factory=dict)
     cached: frozenset[str] = frozenset()
     drift: Mapping[str, Drift] = field(default_factory=dict)
+    steering: Mapping[str, Steering] = field(default_factory=dict)
+    traffic: Mapping[str, Traffic] = field(default_factory=dict)
     pressure: Pressure = field(default_factory=Pressure)
     leaked_bytes: int = 0
     watched_since_s: float = 0.0

@@ -17,7 +17,8 @@ from sidecar.core.fleet import (
 from sidecar.core.learned import Learned
 from sidecar.core.memory import Device, Reading
 from sidecar.core.pressure import Pressure
-from sidecar.runtime.tally import Tally
+from sidecar.core.traffic import Traffic
+from sidecar.runtime.tally import Arrivals, Tally
 
 Pair = tuple[Server, str]
 
@@ -34,6 +35,8 @@ class Board:
         self.failures: dict[Pair, Failure] = {}
         self.outcomes: dict[tuple[str, CheckKind], Outcome] = {}
         self.tally = Tally()
+        self.arrivals = Arrivals()
+        self.traffic: Mapping[str, Traffic] = {}
         self.demand: dict[str, Demand] = {}
         self.learned: dict[tuple[str, int], Learned] = {}
         self.watched_since_s = 0.0

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sidecar.core.demand import arrived
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import Server
-from sidecar.errors import MeterFailed, ServerError, StateUnavailable
+from sidecar.errors import GatewayLost, MeterFailed, ServerError, StateUnavailable
 from sidecar.runtime.board import Pair
 from sidecar.runtime.learn import Learner
 from sidecar.runtime.world import World
@@ -61,7 +61,7 @@ class Collector:
         if self._looked_at_s is None:
             board.watched_since_s = now_s
         changing = {model for server, model in busy if server is Server.SERVING}
-        found = board.tally.take(counts, changing)
+        found = board.arrivals.take(board.tally.take(counts, changing), await self._asked())
         # Time is only as good as the clock: one that was set back makes no negative gaps.
         since_s = min(now_s if self._looked_at_s is None else self._looked_at_s, now_s)
         for model, count in found.items():
@@ -80,6 +80,16 @@ class Collector:
         with suppress(StateUnavailable):
             for model in due[:SAVES_AT_ONCE]:
                 await self._save(model, now_s)
+
+    async def _asked(self) -> Mapping[str, int] | None:
+        """Requests for models of the store that have reached the gateway since its start."""
+        board = self._world.board
+        try:
+            board.traffic = await self._world.router.traffic()
+        except GatewayLost:
+            return None
+        models, _ = await self._world.store.known()
+        return {model: seen.requests for model, seen in board.traffic.items() if model in models}
 
     async def _save(self, model: str, now_s: float) -> None:
         await self._world.records.set_demand(model, self._world.board.demand[model])

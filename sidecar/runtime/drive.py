@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sidecar.core.actions import Ensure, Remove
 from sidecar.core.fleet import Server, Verification, VersionState
 from sidecar.errors import Unproven
+from sidecar.runtime.drain import Drain
 from sidecar.runtime.lanes import REST_AFTER_LOAD_S, Lane
 from sidecar.runtime.learn import Learner, Took
 from sidecar.runtime.prove import Prover
@@ -24,6 +25,7 @@ class Driver:
         prover: Prover,
         warmer: Warmer,
         learner: Learner,
+        drain: Drain,
         *,
         load_timeout_s: float,
     ) -> None:
@@ -31,6 +33,7 @@ class Driver:
         self._prover = prover
         self._warmer = warmer
         self._learner = learner
+        self._drain = drain
         self._load_timeout_s = load_timeout_s
         self._lanes = {server: Lane() for server in Server}
 
@@ -88,14 +91,18 @@ class Driver:
             await self._prover.probe(server, model, version)
             took.verify_s += time.monotonic() - began_s
 
-    async def remove(self, action: Remove) -> None:
+    async def remove(self, action: Remove) -> bool:
         """Unload and wait until the index says so; only then the memory is free.
+
+        False when somebody asked for the model before that had begun: it stays.
 
         Raises:
             ServerError: the server refused, or did not answer.
             TimeoutError: still loading, or still unloading, after `UNLOAD_TIMEOUT_S`.
             OSError: the stage cannot be cleared.
         """
+        if action.server is Server.SERVING and not await self._drain.finish(action.model):
+            return False
         async with self._lanes[action.server].unloading():
             await self._rest_after_a_load_of_before(action)
             await self._world.servers[action.server].unload(action.model)
@@ -111,6 +118,7 @@ class Driver:
         self._world.board.forget((action.server, action.model))
         if action.server is Server.SERVING:
             self._world.board.unloaded_at_s = time.time()
+        return True
 
     async def _rest_after_a_load_of_before(self, action: Remove) -> None:
         """A load that timed out, or that another process began, still ends in the server."""

@@ -178,7 +178,8 @@ class Executor:
         began_s = time.monotonic()
         name, reason = EventName.MODEL_UNLOADED, action.reason
         try:
-            await self._driver.remove(action)
+            if not await self._driver.remove(action):
+                name, reason = EventName.UNLOAD_CALLED_OFF, "a request asked for it meanwhile"
         except EXPECTED as error:
             name, reason = EventName.UNLOAD_FAILED, str(error)
             lost = isinstance(error, ServerLost)

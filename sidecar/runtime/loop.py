@@ -77,7 +77,10 @@ class Loop:
         return self._schedule.profile(self.now_s)
 
     async def run(self) -> None:
-        watcher = asyncio.create_task(self._wake_on_change())
+        helpers = [
+            asyncio.create_task(self._wake_on_change()),
+            asyncio.create_task(self._world.router.run()),
+        ]
         try:
             while True:
                 self._wake.clear()
@@ -87,9 +90,9 @@ class Loop:
                     async with asyncio.timeout(delay_s):
                         await self._wake.wait()
         finally:
-            for task in (watcher, *self._tasks):
+            for task in (*helpers, *self._tasks):
                 task.cancel()
-            await asyncio.gather(watcher, *self._tasks, return_exceptions=True)
+            await asyncio.gather(*helpers, *self._tasks, return_exceptions=True)
             with suppress(StateUnavailable):
                 await self._collector.close()
 
@@ -120,6 +123,7 @@ class Loop:
         self._world.telemetry.show(snapshot, self._policy, time.monotonic() - began_s)
         await self._tell_blocked(self.plan, planned)
         self.plan = planned
+        self._world.router.look(snapshot)
         self._world.waiting.look(snapshot, planned.blocked)
         self.has_looked.set()
         rest_s = self._rest_s(snapshot, time.thread_time() - spent_s)
@@ -140,6 +144,7 @@ class Loop:
         """Raises StateUnavailable: a plan without the record could undo what was recorded."""
         if self.snapshot is None:
             await self._collector.recall()
+            await self._world.router.recall()
         await self._collector.collect(frozenset(self._world.board.busy))
         seen = await observe(self._world, self.snapshot, self.profile())
         snapshot = replace(

@@ -45,6 +45,7 @@ async def observe(
         readings=dict(board.readings),
         departures=dict(board.departures),
         aged=dict(board.aged),
+        traffic=board.traffic,
         cached=frozenset(board.cached),
         pressure=board.pressure,
         leaked_bytes=board.leaked_bytes,
@@ -71,6 +72,7 @@ async def _with_record(world: World, seen: Snapshot) -> Snapshot:
         operations=await records.operations(),
         kept=await records.kept(),
         quarantine=await records.quarantine(),
+        steering=await records.all_steering(),
         mode=await records.mode(),
     )
     world.board.keep_outcomes({r.id for r in snapshot.releases.values() if r.is_active})
@@ -87,6 +89,7 @@ def _with_record_of(before: Snapshot, seen: Snapshot) -> Snapshot:
         operations=before.operations,
         kept=before.kept,
         quarantine=before.quarantine,
+        steering=before.steering,
         mode=before.mode,
     )
 

@@ -9,6 +9,7 @@ quarantine/<model>    models that are not loaded for a while; written by the loo
 demand/<model>        requests so far; written by the loop now and then
 learned/<model>/<n>   what loads of a version took; written after each load
 spec/<model>          what operators say of a model over REST; written by the API
+steering/<model>      where its requests go; written by the API
 control               mode of the sidecar; written by the API
 archive/...           releases that were followed by another, and operations that ended
 """
@@ -24,6 +25,7 @@ from sidecar.core.fleet import Control, Desired, Kept, Mode, Operation, Quaranti
 from sidecar.core.learned import Learned
 from sidecar.core.release import Release
 from sidecar.core.spec import Spec
+from sidecar.core.steering import Steering
 from sidecar.errors import StateConflict
 from sidecar.ports import StateStore, Stored
 
@@ -39,6 +41,7 @@ _DEMAND = TypeAdapter(Demand)
 _LEARNED = TypeAdapter(Learned)
 _CONTROL = TypeAdapter(Control)
 _SPEC = TypeAdapter(Spec)
+_STEERING = TypeAdapter(Steering)
 
 
 class Records:
@@ -92,6 +95,14 @@ class Records:
         stored = await self._state.get(f"spec/{model}")
         return (self._parse(stored, _SPEC) if stored else Spec()), stored
 
+    async def all_steering(self) -> dict[str, Steering]:
+        return await self._all("steering/", _STEERING)
+
+    async def steering(self, model: str) -> tuple[Steering, Stored | None]:
+        """Where the model's requests go, and the object that says it."""
+        stored = await self._state.get(f"steering/{model}")
+        return (self._parse(stored, _STEERING) if stored else Steering()), stored
+
     async def keep(self, model: str, kept: Kept) -> None:
         await self._overwrite(f"kept/{model}", _dump(_KEPT, kept))
 
@@ -116,6 +127,10 @@ class Records:
     async def set_spec(self, model: str, spec: Spec, *, expect: int | None) -> Stored:
         """Raises StateConflict when it is not as `expect` says any more."""
         return await self._state.put(f"spec/{model}", _dump(_SPEC, spec), expect=expect)
+
+    async def set_steering(self, model: str, steering: Steering, *, expect: int | None) -> Stored:
+        """Raises StateConflict when it is not as `expect` says any more."""
+        return await self._state.put(f"steering/{model}", _dump(_STEERING, steering), expect=expect)
 
     async def set_desired(self, model: str, desired: Desired) -> None:
         await self._overwrite(f"desired/{model}", _dump(_DESIRED, desired))

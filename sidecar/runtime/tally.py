@@ -57,5 +57,50 @@ class Tally:
         return found
 
 
+class Arrivals:
+    """What two witnesses say of the same requests: Triton, and the gateway before it.
+
+    Triton does not see what it was never asked, such as a request that was refused while its
+    model was loaded. The gateway does not see what went past it, and each stream only once.
+    Who has counted more since the beginning is believed.
+    """
+
+    def __init__(self) -> None:
+        self._by_server: dict[str, int] = {}
+        self._by_gateway: dict[str, int] = {}
+        self._told: dict[str, int] = {}
+        self._seen: Mapping[str, int] | None = None
+
+    def take(
+        self, by_server: Mapping[str, int], totals: Mapping[str, int] | None
+    ) -> dict[str, int]:
+        """New requests per model.
+
+        `by_server` are new ones, `totals` those since the gateway's start; None when it does not
+        answer. What it had counted before the first time, and models that are in neither, do not
+        matter.
+        """
+        new = _grown(self._seen, totals) if totals is not None else {}
+        self._seen = totals if totals is not None else self._seen
+        for counts, counted in ((by_server, self._by_server), (new, self._by_gateway)):
+            for model, count in counts.items():
+                counted[model] = counted.get(model, 0) + count
+        found = {}
+        for model in by_server.keys() | new.keys():
+            most = max(self._by_server.get(model, 0), self._by_gateway.get(model, 0))
+            if most > self._told.get(model, 0):
+                found[model] = most - self._told.get(model, 0)
+                self._told[model] = most
+        return found
+
+
+def _grown(before: Mapping[str, int] | None, now: Mapping[str, int]) -> dict[str, int]:
+    """A counter that has become smaller began anew."""
+    if before is None:
+        return {}
+    grown = {model: total - before.get(model, 0) for model, total in now.items()}
+    return {model: now[model] if by < 0 else by for model, by in grown.items() if by}
+
+
 def _keys(counts: Counts) -> set[Version]:
     return {(model, version) for model, versions in counts.items() for version in versions}

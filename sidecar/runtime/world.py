@@ -8,6 +8,7 @@ from sidecar.ports import MemoryMeter, ModelServer, ModelStore, PageCache, Serve
 from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
 from sidecar.runtime.records import Records
+from sidecar.runtime.route import Router
 from sidecar.runtime.telemetry import Telemetry
 
 
@@ -22,4 +23,5 @@ class World:
     records: Records
     board: Board
     waiting: Waiting
+    router: Router
     telemetry: Telemetry

@@ -19,6 +19,7 @@ from sidecar.ports import Stored
 from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
 from sidecar.runtime.collect import Collector
+from sidecar.runtime.drain import Drain
 from sidecar.runtime.drive import Driver
 from sidecar.runtime.execute import Executor
 from sidecar.runtime.learn import Learner
@@ -27,10 +28,12 @@ from sidecar.runtime.observe import observe
 from sidecar.runtime.prove import Prover
 from sidecar.runtime.records import Records
 from sidecar.runtime.requests import Requests
+from sidecar.runtime.route import Router
 from sidecar.runtime.schedule import Schedule
 from sidecar.runtime.telemetry import Telemetry
 from sidecar.runtime.warm import Warmer
 from sidecar.runtime.world import World
+from tests.fakes.gateway import OWN, FakeGateway
 from tests.fakes.meter import FakeMeter
 from tests.fakes.page_cache import FakePageCache
 from tests.fakes.process import FakeProcess
@@ -42,6 +45,7 @@ POLL_S = 0.01
 RESTART_S = 1.0
 HELD_BYTES = 2**20
 SOAK_S = 5.0
+DRAIN_S = 20.0
 CRASHES = {"work_crashed", "cycle_crashed"}
 _DANGEROUS = frozenset({"load", "unload", "infer", "write", "clear", "put", "delete"})
 
@@ -95,6 +99,7 @@ class Sidecar:
 
     def __init__(self, rig: "Rig") -> None:
         state = Mortal(rig.state, rig.points)
+        telemetry = Telemetry(state)  # type: ignore[arg-type]
         self.world = World(
             servers={
                 server: Mortal(triton, rig.points)  # type: ignore[misc]
@@ -111,12 +116,14 @@ class Sidecar:
             records=Records(state),  # type: ignore[arg-type]
             board=Board(),
             waiting=Waiting(),
-            telemetry=Telemetry(state),  # type: ignore[arg-type]
+            router=Router(rig.gateway, OWN, telemetry),
+            telemetry=telemetry,
         )
         prover = Prover(self.world, query_timeout_s=5.0)
         learner = Learner(self.world)
         warmer = Warmer(self.world, query_timeout_s=5.0)
-        driver = Driver(self.world, prover, warmer, learner, load_timeout_s=30.0)
+        drain = Drain(self.world, longest_s=DRAIN_S)
+        driver = Driver(self.world, prover, warmer, learner, drain, load_timeout_s=30.0)
         self.loop = Loop(
             self.world,
             Executor(self.world, driver, prover),
@@ -143,6 +150,7 @@ class Rig:
         self.points = Points()
         self.meter = FakeMeter(bytes_of=lambda _model, _version: HELD_BYTES)
         self.page_cache = FakePageCache()
+        self.gateway: FakeGateway | None = None
         for server in Server:
             (root / server).mkdir()
         self.tritons = {

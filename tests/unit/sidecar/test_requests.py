@@ -16,9 +16,11 @@ from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
 from sidecar.runtime.records import Records
 from sidecar.runtime.requests import Requests
+from sidecar.runtime.route import Router
 from sidecar.runtime.telemetry import Telemetry
 from sidecar.runtime.world import World
 from tests.builders import publish, release, signature, tensor
+from tests.fakes.gateway import OWN
 from tests.fakes.meter import FakeMeter
 from tests.fakes.page_cache import FakePageCache
 from tests.fakes.process import FakeProcess
@@ -56,6 +58,7 @@ def requests(tmp_path: Path, state: FakeState, records: Records) -> Requests:
         records=records,
         board=Board(),
         waiting=Waiting(),
+        router=Router(None, OWN, Telemetry(state)),
         telemetry=Telemetry(state),
     )
     return Requests(world, lambda: Profile.PRODUCTION)

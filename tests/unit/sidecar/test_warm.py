@@ -18,10 +18,12 @@ from sidecar.errors import Refused
 from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
 from sidecar.runtime.records import Records
+from sidecar.runtime.route import Router
 from sidecar.runtime.telemetry import Telemetry
 from sidecar.runtime.warm import Warmer
 from sidecar.runtime.world import World
 from tests.builders import publish
+from tests.fakes.gateway import OWN
 from tests.fakes.meter import FakeMeter
 from tests.fakes.page_cache import FakePageCache
 from tests.fakes.process import FakeProcess
@@ -65,6 +67,7 @@ class Kitchen:
             records=Records(state),
             board=Board(),
             waiting=Waiting(),
+            router=Router(None, OWN, Telemetry(state)),
             telemetry=Telemetry(state),
         )
 

@@ -1,0 +1,77 @@
+"""Triton's gRPC protocol, as far as a request names a model.
+
+ModelReady is answered without a load; "not ready" is no error, as with Triton.
+ModelStatistics is empty: a model that is not loaded has none. All others are held.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import grpc
+from google.protobuf.message import Message
+from tritonclient.grpc import service_pb2
+
+from sidecar.activator.answers import CLOSING, Answer, malformed
+from sidecar.activator.holding import Holding
+from sidecar.activator.wire import names
+
+SERVICE = "inference.GRPCInferenceService"
+_HELD = ("ModelInfer", "ModelStreamInfer", "ModelMetadata", "ModelConfig")
+_Context = grpc.aio.ServicerContext[bytes, bytes]
+# Of a model and a version, for a client that waits so many seconds.
+_Method = Callable[[str, str, float | None], Awaitable[Answer | Message]]
+
+
+class GrpcDoor:
+    def __init__(self, holding: Holding) -> None:
+        self._holding = holding
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        methods = {
+            **dict.fromkeys(_HELD, self._hold),
+            "ModelReady": self._tell_ready,
+            "ModelStatistics": self._tell_statistics,
+        }
+        return grpc.method_handlers_generic_handler(
+            SERVICE, {name: _on_the_wire(method) for name, method in methods.items()}
+        )
+
+    async def _hold(self, model: str, version: str, timeout_s: float | None) -> Answer | Message:
+        held = self._holding.held(model, version, timeout_s)
+        return await self._holding.unless_closed(held) or CLOSING
+
+    async def _tell_ready(self, model: str, _version: str, _: float | None) -> Answer | Message:
+        ready: Message = service_pb2.ModelReadyResponse(ready=self._holding.refusal(model) is None)
+        return ready
+
+    async def _tell_statistics(
+        self, model: str, _version: str, _: float | None
+    ) -> Answer | Message:
+        none: Message = service_pb2.ModelStatisticsResponse()
+        return self._holding.stranger(model) or none
+
+
+def _on_the_wire(method: _Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    """A handler of bytes.
+
+    It reads a stream, also where the protocol has one message: gRPC would keep that one as long
+    as the call waits, and so does its iterator of requests.
+    """
+
+    async def call(_: object, context: _Context) -> None:
+        answer = await _answer(method, context)
+        if isinstance(answer, Message):
+            await context.write(answer.SerializeToString())
+        else:
+            # Nothing was sent before, so all of it is in the headers, where Envoy looks.
+            await context.abort(answer.grpc_code, answer.grpc_text, answer.trailing_metadata())
+
+    return grpc.stream_stream_rpc_method_handler(call)
+
+
+async def _answer(method: _Method, context: _Context) -> Answer | Message:
+    try:
+        # A client that sends none ends its stream: that is falsy.
+        model, version = names(await context.read() or b"")
+    except ValueError as error:
+        return malformed(str(error))
+    return await method(model, version, context.time_remaining())

@@ -1,0 +1,94 @@
+"""The groups of servers that requests can be sent to."""
+
+from sidecar.adapters.envoy.names import (
+    ACTIVATOR,
+    MODEL,
+    PROTOCOLS,
+    ROLE,
+    Resource,
+    canary,
+    serving,
+    socket_address,
+    upstream_protocol,
+    watched,
+)
+
+TYPE = "envoy.config.cluster.v3.Cluster"
+_UNLIMITED = 65_535
+_MIRRORED_AT_ONCE = 64
+_LONGEST_MIRRORED_S = 30
+
+
+def serving_clusters(folder: str) -> list[Resource]:
+    """One for each protocol; who is in them, and for which models, comes with the endpoints.
+
+    A replica is out after half a second without an answer. Asked is whether it is live: Triton is
+    not ready while any model loads, and never again after a failed load (GATEWAY.md section 1).
+    """
+    return [
+        {
+            "name": serving(protocol),
+            "type": "EDS",
+            "connect_timeout": "1s",
+            "lb_policy": "LEAST_REQUEST",
+            "eds_cluster_config": {
+                "eds_config": watched(folder, f"endpoints_{protocol}"),
+                "service_name": serving(protocol),
+            },
+            "lb_subset_config": {
+                "list_as_any": True,
+                "fallback_policy": "ANY_ENDPOINT",
+                "default_subset": {ROLE: ACTIVATOR},
+                "subset_selectors": [{"keys": [MODEL], "fallback_policy": "DEFAULT_SUBSET"}],
+            },
+            "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+            "ignore_health_on_host_removal": True,
+            "circuit_breakers": _at_most(_UNLIMITED),
+            "health_checks": [
+                {
+                    "timeout": "0.25s",
+                    "interval": "0.25s",
+                    "no_traffic_interval": "0.25s",
+                    "unhealthy_threshold": 2,
+                    "healthy_threshold": 1,
+                    "http_health_check": {
+                        "path": "/v2/health/live",
+                        "codec_client_type": "HTTP1",
+                    },
+                }
+            ],
+            "typed_extension_protocol_options": upstream_protocol(protocol),
+        }
+        for protocol in PROTOCOLS
+    ]
+
+
+def canary_clusters(addresses: dict[str, tuple[str, int]]) -> list[Resource]:
+    """The test instance, by protocol. What hangs there holds few requests, and not for long."""
+    return [
+        {
+            "name": canary(protocol),
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "circuit_breakers": _at_most(_MIRRORED_AT_ONCE),
+            "load_assignment": {
+                "cluster_name": canary(protocol),
+                "endpoints": [
+                    {
+                        "lb_endpoints": [
+                            {"endpoint": {"address": socket_address(*addresses[protocol])}}
+                        ]
+                    }
+                ],
+            },
+            "typed_extension_protocol_options": upstream_protocol(
+                protocol, max_stream_duration=f"{_LONGEST_MIRRORED_S}s"
+            ),
+        }
+        for protocol in PROTOCOLS
+    ]
+
+
+def _at_most(count: int) -> Resource:
+    limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    return {"thresholds": [{"priority": "DEFAULT", **dict.fromkeys(limits, count)}]}

@@ -1,0 +1,42 @@
+"""Resources as files that Envoy watches."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sidecar.adapters.envoy.names import Resource, typed
+
+
+class Folder:
+    """Files that are replaced by rename, so that Envoy never reads half of one."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+
+    def put(self, name: str, kind: str, resources: Sequence[Resource]) -> str:
+        """Write resources of one kind unless they are there already; returns their version.
+
+        The version is a hash: the same resources have the same one, whoever wrote them. Raises
+        OSError.
+        """
+        found = [typed(kind, **resource) for resource in resources]
+        version = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+        self.write(name, json.dumps({"version_info": version, "resources": found}))
+        return version
+
+    def write(self, name: str, text: str) -> None:
+        """Replace a file unless it says the same already. Raises OSError."""
+        path = self.path / f"{name}.json"
+        if path.exists() and path.read_text() == text:
+            return
+        fresh = path.with_suffix(".new")
+        # It may hold API keys.
+        fresh.touch(mode=0o600)
+        fresh.write_text(text)
+        fresh.replace(path)
+
+    def contents(self) -> Mapping[str, str]:
+        """Text of each file that is there."""
+        return {path.stem: path.read_text() for path in self.path.glob("*.json")}

@@ -1,0 +1,145 @@
+"""Envoy as `ports.Gateway`."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.adapters.envoy import clusters, endpoints, listeners, routes
+from sidecar.adapters.envoy.admin import Admin
+from sidecar.adapters.envoy.bootstrap import bootstrap
+from sidecar.adapters.envoy.files import Folder
+from sidecar.adapters.envoy.listeners import Edge
+from sidecar.adapters.envoy.names import GRPC, HTTP, PROTOCOLS, serving
+from sidecar.core.routing import Routes
+from sidecar.core.traffic import Traffic
+from sidecar.errors import GatewayLost, GatewayRefused
+
+APPLIED_WITHIN_S = 5.0
+POLL_S = 0.003
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What of the configuration follows from the settings.
+
+    `seen_folder` is where Envoy sees the files. `activator` and `canary` are `host:port` for
+    each protocol; without a canary nothing can be mirrored.
+    """
+
+    seen_folder: str
+    edge: Edge
+    admin: tuple[str, int]
+    activator: Mapping[str, str]
+    canary: Mapping[str, str] | None
+    largest_heap_bytes: int
+
+
+class EnvoyGateway:
+    """Writes files for an Envoy, and asks it whether it has taken them up."""
+
+    def __init__(self, folder: Path, plan: Plan, admin: Admin) -> None:
+        self._folder = Folder(folder)
+        self._plan = plan
+        self._admin = admin
+        self._good: Mapping[str, str] = {}
+
+    async def apply(self, routes: Routes) -> None:
+        versions = await self.write(routes)
+        deadline_s = time.monotonic() + APPLIED_WITHIN_S
+        while missing := await self._missing(versions):
+            if time.monotonic() > deadline_s:
+                refused = await self._refused(missing)
+                # An Envoy that starts again must not begin with what this one has refused.
+                for name, text in self._good.items():
+                    self._folder.write(name, text)
+                raise refused
+            await asyncio.sleep(POLL_S)
+        self._good = self._folder.contents()
+
+    async def write(self, found: Routes) -> Mapping[str, str]:
+        """Write all files; returns their versions by the prefix of Envoy's statistics.
+
+        Raises:
+            GatewayLost: a file cannot be written, or a name not be resolved.
+        """
+        plan, folder = self._plan, self._folder
+        try:
+            addresses = await _resolve(
+                {address for each in found.replicas for address in (each.http, each.grpc)}
+                | set(plan.activator.values())
+                | set((plan.canary or {}).values())
+            )
+            versions = {}
+            for protocol in PROTOCOLS:
+                assignment = endpoints.endpoints(
+                    protocol, found.replicas, plan.activator[protocol], addresses.__getitem__
+                )
+                versions[f"cluster.{serving(protocol)}"] = folder.put(
+                    f"endpoints_{protocol}", endpoints.TYPE, [assignment]
+                )
+            groups = clusters.serving_clusters(plan.seen_folder)
+            if plan.canary is not None:
+                groups += clusters.canary_clusters(
+                    {protocol: addresses[each] for protocol, each in plan.canary.items()}
+                )
+            versions["cluster_manager.cds"] = folder.put("clusters", clusters.TYPE, groups)
+            largest = plan.edge.largest_request_bytes
+            tables = {
+                HTTP: routes.http_routes(found, largest),
+                GRPC: routes.grpc_routes(found, largest),
+            }
+            for protocol, table in tables.items():
+                versions[f"http.{protocol}.rds.{protocol}"] = folder.put(
+                    f"routes_{protocol}", routes.TYPE, [table]
+                )
+            doors = [
+                listeners.listener(protocol, plan.edge, plan.seen_folder) for protocol in PROTOCOLS
+            ]
+            versions["listener_manager.lds"] = folder.put("listeners", listeners.TYPE, doors)
+            first = bootstrap(plan.seen_folder, plan.admin, plan.largest_heap_bytes)
+            folder.write("bootstrap", json.dumps(first, indent=1))
+        except OSError as error:
+            raise GatewayLost(f"the gateway's routes cannot be written: {error}") from error
+        return versions
+
+    async def models(self) -> frozenset[str]:
+        found = self._folder.contents().get(f"endpoints_{HTTP}")
+        if found is None:
+            return frozenset()
+        (assignment,) = json.loads(found)["resources"]
+        return endpoints.models(assignment)
+
+    async def traffic(self) -> Mapping[str, Traffic]:
+        return await self._admin.traffic()
+
+    async def _missing(self, versions: Mapping[str, str]) -> list[str]:
+        seen = await self._admin.versions()
+        return [name for name, version in versions.items() if seen.get(name) != version]
+
+    async def _refused(self, missing: list[str]) -> GatewayRefused:
+        found = await self._admin.rejections()
+        why = "; ".join(f"{kind}: {reason}" for kind, reason in found.items())
+        return GatewayRefused(
+            f"Envoy has not taken up {', '.join(missing)} within {APPLIED_WITHIN_S:g} s: "
+            f"{why or 'its log says why'}; it goes on as before"
+        )
+
+
+async def _resolve(addresses: set[str]) -> dict[str, tuple[str, int]]:
+    """Each `host:port` as IP address and port. Raises OSError, which names the host."""
+    loop = asyncio.get_running_loop()
+
+    async def resolve(address: str) -> tuple[str, int]:
+        host, _, port = address.rpartition(":")
+        try:
+            found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise OSError(f"{host}: {error.strerror}") from error
+        return str(found[0][4][0]), int(port)
+
+    each = list(addresses)
+    return dict(zip(each, await asyncio.gather(*map(resolve, each)), strict=True))

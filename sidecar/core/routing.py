@@ -1,0 +1,114 @@
+"""Where requests go: which replica answers for which model, and what a release does to that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from contract.config import is_stateful
+from sidecar.core.fleet import Server, Snapshot
+from sidecar.core.steering import Steering
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Requests that name no version, shared among versions in proportion to their weights.
+
+    Requests with the same value of `sticky_header` meet the same version; without one, chance
+    decides for each.
+    """
+
+    weights: Mapping[int, int]
+    sticky_header: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One Triton behind the gateway, with the models that it answers for.
+
+    `http` and `grpc` are `host:port`.
+    """
+
+    name: str
+    http: str
+    grpc: str
+    models: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """All that the gateway must know.
+
+    `mirrors` maps models to the percentage of their requests that canary gets a copy of.
+    `stateful` models keep state between requests: one whose server died is not repeated.
+    """
+
+    replicas: tuple[Replica, ...] = ()
+    splits: Mapping[str, Split] = field(default_factory=dict)
+    mirrors: Mapping[str, int] = field(default_factory=dict)
+    stateful: frozenset[str] = frozenset()
+
+    def have(self, model: str) -> bool:
+        """Whether some replica answers for the model."""
+        return any(model in replica.models for replica in self.replicas)
+
+
+def is_served(snapshot: Snapshot, model: str) -> bool:
+    """Whether the serving server answers for the model, and is to go on doing so.
+
+    A model that vanished from the store serves on.
+    """
+    if not snapshot.servers[Server.SERVING].answers(model):
+        return False
+    return snapshot.is_wanted(model) or model not in snapshot.models
+
+
+def served_models(snapshot: Snapshot, before: frozenset[str]) -> frozenset[str]:
+    """Those that requests are to be sent for, when `before` are those until now.
+
+    A model is first sent requests when it is warmed and probed. A sidecar that was restarted, or
+    that could not reach its server for a moment, must probe again; its clients do not wait.
+    """
+    view = snapshot.servers[Server.SERVING]
+    if view.problem is not None:
+        return before
+    proven = {model for model in view.verified if is_served(snapshot, model)}
+    return frozenset(proven | {model for model in before if _serves_on(snapshot, model)})
+
+
+def _serves_on(snapshot: Snapshot, model: str) -> bool:
+    if not snapshot.servers[Server.SERVING].ready(model):
+        return False
+    failure = snapshot.failures.get((Server.SERVING, model))
+    is_to_stay = snapshot.is_wanted(model) or model not in snapshot.models
+    return is_to_stay and (failure is None or failure.lost)
+
+
+def routes_of(snapshot: Snapshot, own: Replica) -> Routes:
+    """`own` is the replica of this sidecar, with the models that it was sent requests for."""
+    models = served_models(snapshot, own.models)
+    staged = snapshot.servers[Server.SERVING].staged
+    canary = snapshot.servers[Server.CANARY]
+    steered = {model: said for model, said in snapshot.steering.items() if model in models}
+    return Routes(
+        replicas=(replace(own, models=models),),
+        splits={
+            model: split
+            for model, said in steered.items()
+            if (split := _split(said, snapshot.servers[Server.SERVING].answers(model)))
+        },
+        mirrors={
+            model: said.mirror
+            for model, said in steered.items()
+            if said.mirror and canary.ready(model)
+        },
+        stateful=frozenset(model for model in models if is_stateful(staged.get(model, ""))),
+    )
+
+
+def _split(said: Steering, answering: frozenset[int]) -> Split | None:
+    """Among the versions that answer; what others should get goes to these."""
+    weights = {
+        version: weight
+        for version, weight in said.weights.items()
+        if version in answering and weight > 0
+    }
+    return Split(weights=weights, sticky_header=said.sticky_header) if weights else None

@@ -1,0 +1,104 @@
+"""How long, and how many, requests for models that are not loaded are held."""
+
+import asyncio
+import math
+import time
+
+from sidecar.errors import HeldTooLong, TooLate, TooManyWaiting, UnknownObject
+from sidecar.runtime.activate import Heat, Waiting
+from sidecar.runtime.counts import Counts
+from sidecar.runtime.route import Router
+
+TRY_AGAIN_S = 1.0
+
+
+class Hold:
+    """Holds requests until their model is loaded, warmed, and the gateway sends them there."""
+
+    def __init__(
+        self,
+        waiting: Waiting,
+        router: Router,
+        counts: Counts,
+        *,
+        longest_s: float,
+        most: int,
+        most_per_model: int,
+    ) -> None:
+        self._waiting = waiting
+        self._router = router
+        self._counts = counts
+        self._longest_s = longest_s
+        self._most = most
+        self._most_per_model = most_per_model
+        self._held: dict[str, int] = {}
+
+    async def hold(self, model: str, *, version: str = "", timeout_s: float | None) -> Heat:
+        """Return when the request can be sent again. `timeout_s` is what its client allows.
+
+        `version` is the one that it names, if any.
+
+        Raises:
+            UnknownObject: no such model; or the model is loaded, but not in this version.
+            Quarantined, DoesNotFit, NotNow: as `Waiting.wait_for`.
+            TooManyWaiting: no place is left in the queue.
+            TooLate: the client's time is up; the load goes on for the next one.
+            HeldTooLong: ours is.
+        """
+        self._waiting.refuse_unknown(model)
+        self._refuse_crowd(model)
+        self._held[model] = self._held.get(model, 0) + 1
+        began_s, outcome = time.monotonic(), "refused"
+        limit_s = min(self._longest_s, math.inf if timeout_s is None else timeout_s)
+        try:
+            async with asyncio.timeout(limit_s):
+                heat = await self._waiting.wait_for(model, limit_s, look_again=True)
+                await self._router.until_routed(model)
+            self._refuse_absent(model, version)
+            outcome = heat.value
+        except (TimeoutError, TooLate) as error:
+            if limit_s == timeout_s:
+                raise TooLate(
+                    f"{model} was not loaded within the {limit_s:g} s that the client allows; the "
+                    "load goes on: ask again"
+                ) from error
+            raise HeldTooLong(
+                f"{model} was not loaded within {limit_s:g} s, and no request is held for longer; "
+                "the load goes on: ask again",
+                retry_after_s=TRY_AGAIN_S,
+            ) from error
+        finally:
+            self._held[model] -= 1
+            if not self._held[model]:
+                del self._held[model]
+            self._counts.waited(time.monotonic() - began_s, outcome)
+        return heat
+
+    def would_answer(self, model: str) -> None:
+        """Raises UnknownObject, Quarantined or NotNow if a request would not be held."""
+        self._waiting.would_answer(model)
+
+    def _refuse_absent(self, model: str, version: str) -> None:
+        """Else the request would come back again and again."""
+        answering = self._waiting.versions(model)
+        if version and version not in map(str, answering):
+            raise UnknownObject(
+                "unknown_version",
+                f"{model} answers in {', '.join(map(str, sorted(answering)))}, not in {version}",
+                version=version,
+            )
+
+    def _refuse_crowd(self, model: str) -> None:
+        held, in_all = self._held.get(model, 0), sum(self._held.values())
+        if held >= self._most_per_model:
+            raise TooManyWaiting(
+                f"{held} requests wait for {model} already, which is the limit; ask again when "
+                "it is loaded, or raise gateway.most_waiting_per_model",
+                retry_after_s=TRY_AGAIN_S,
+            )
+        if in_all >= self._most:
+            raise TooManyWaiting(
+                f"{in_all} requests wait for models already, which is the limit; ask again, or "
+                "raise gateway.most_waiting",
+                retry_after_s=TRY_AGAIN_S,
+            )

@@ -1,0 +1,70 @@
+"""A data plane that routes as it is told after a while, and counts."""
+
+import asyncio
+from collections.abc import Mapping
+
+from sidecar.core.routing import Replica, Routes
+from sidecar.core.traffic import Answered, Traffic
+from sidecar.errors import GatewayLost, GatewayRefused
+
+TAKES_UP_S = 0.02
+ACTIVATOR = "activator"
+OWN = Replica(name="own", http="triton:8000", grpc="triton:8001", models=frozenset())
+"""The replica of a sidecar under test."""
+
+
+class FakeGateway:
+    """A `ports.Gateway`. `routes` is what holds, `history` each that held.
+
+    `kill` and `restart` it as often as you like. With `refuses` it finds a mistake in whatever
+    it is told.
+    """
+
+    def __init__(self) -> None:
+        self.routes = Routes()
+        self.history: list[Routes] = []
+        self.counted: dict[str, Traffic] = {}
+        self.is_alive = True
+        self.refuses: str | None = None
+        self._told = self.routes
+
+    def kill(self) -> None:
+        self.is_alive = False
+        self.counted = {}
+
+    def restart(self) -> None:
+        self.is_alive = True
+        self._hold(self._told)
+
+    def asked(self, model: str) -> str:
+        """Who gets a request for the model: the name of a replica, or `ACTIVATOR`."""
+        seen = self.counted.get(model, Traffic())
+        kind = Answered(version=None, code="200", warmth="hit")
+        answers = {**seen.answers, kind: seen.answers.get(kind, 0) + 1}
+        self.counted[model] = Traffic(answers=answers, open_streams=seen.open_streams)
+        has = (replica.name for replica in self.routes.replicas if model in replica.models)
+        return next(has, ACTIVATOR)
+
+    async def apply(self, routes: Routes) -> None:
+        if self.refuses is not None:
+            raise GatewayRefused(self.refuses)
+        self._told = routes
+        self._refuse_when_dead()
+        await asyncio.sleep(TAKES_UP_S)
+        self._refuse_when_dead()
+        self._hold(routes)
+
+    async def models(self) -> frozenset[str]:
+        return frozenset(model for each in self._told.replicas for model in each.models)
+
+    async def traffic(self) -> Mapping[str, Traffic]:
+        self._refuse_when_dead()
+        return dict(self.counted)
+
+    def _hold(self, routes: Routes) -> None:
+        self.routes = routes
+        self.history.append(routes)
+
+    def _refuse_when_dead(self) -> None:
+        if not self.is_alive:
+            raise GatewayLost("the gateway does not answer")
