@@ -267,6 +267,7 @@ def _servers(home: Path, store: Store) -> Iterator[Setup]:
                 http_port=http_port,
                 grpc_port=grpc_port,
                 metrics_port=metrics_port,
+                completes_configs=False,
             )
         )
     try:

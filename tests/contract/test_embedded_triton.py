@@ -396,19 +396,20 @@ def test_weights_beside_the_model_are_found_and_mapped(
     assert "model.onnx.data" in Path(f"/proc/{stub}/maps").read_text()
 
 
-def test_a_config_without_tensors_is_completed(
-    repository: Path, client: triton.InferenceServerClient
-) -> None:
+def test_a_config_without_tensors_is_completed(start_triton: StartTriton, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
     add_model(repository, "bare", "")
-    client.load_model("bare")
-
-    config = client.get_model_config("bare").config
+    server = start_triton(repository, completes_configs=True)
+    with connect(server) as client:
+        client.load_model("bare")
+        config = client.get_model_config("bare").config
+        answer = infer(client, "bare", {"x": np.float32([[0, 0]])}).as_numpy("y")
 
     assert config.max_batch_size == 4
     assert config.HasField("dynamic_batching")
     assert [(each.name, list(each.dims)) for each in config.input] == [("x", [2])]
     assert [(each.name, list(each.dims)) for each in config.output] == [("y", [2])]
-    assert infer(client, "bare", {"x": np.float32([[0, 0]])}).as_numpy("y").tolist() == [[1, 1]]
+    assert answer.tolist() == [[1, 1]]
 
 
 def test_a_version_may_be_a_link(
@@ -417,7 +418,7 @@ def test_a_version_may_be_a_link(
     add_model(tmp_path, "store", "")
     (repository / "linked").mkdir()
     (repository / "linked" / "7").symlink_to(tmp_path / "store" / "1")
-    write_config(repository, "linked", "")
+    write_config(repository, "linked", ADD)
     client.load_model("linked")
 
     result = infer(client, "linked", {"x": np.float32([[0, 0]])})

@@ -189,6 +189,7 @@ async def test_versions_come_and_go_while_the_others_are_kept(subject: Subject) 
     """A release and its rollback: {1} -> {1,2} -> {2} -> {1,2} -> {1}."""
     await subject.load(1)
     await subject.query(1)
+    await subject.served({MODEL: {1: warm_up_requests(subject, 1) + golden_samples(subject, 1)}})
     before = subject.process.executions(MODEL, 1)
 
     await subject.load(1, 2)

@@ -1,5 +1,6 @@
 """A whole stack on real servers: two Tritons, a sidecar, the example's models."""
 
+import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -16,9 +17,11 @@ from pilotlight.admin import Admin
 from pilotlight.demo.clients import Client, GrpcClient, HttpClient, Traffic
 from pilotlight.demo.shelf import Shelf
 from pilotlight.stack import Ports, Stack
+from sidecar.adapters.sqlite_state import SqliteState
+from sidecar.runtime.records import Records
 
 START_TIMEOUT_S = 60.0
-SOAK_S = 1.5
+SOAK_S = 0.5
 
 
 class Running:
@@ -76,19 +79,34 @@ def start_stack(
 ) -> Iterator[Callable[..., Running]]:
     with ExitStack() as cleanup:
 
-        def start(soak_s: float = SOAK_S) -> Running:
+        def start(soak_s: float = SOAK_S, *, proven: bool = True) -> Running:
+            """`proven`: as after a restart, when nothing has to pass canary again."""
+            home = tmp_path / "home"
             stack = Stack(
                 installation,
-                home=tmp_path / "home",
+                home=home,
                 store=shelf.store.root,
                 ports=Ports.free(),
                 soak_s=soak_s,
                 on_event=lambda _: None,
             )
+            if proven:
+                asyncio.run(all_served_before(shelf.store, home / "state.sqlite"))
             cleanup.enter_context(stack)
+            for server in (stack.serving, stack.canary):
+                # Else Triton takes three seconds to end, and no test looks at how.
+                cleanup.callback(server.kill)
             return Running(stack, shelf, cleanup.enter_context(Admin(stack.url)))
 
         yield start
+
+
+async def all_served_before(store: Store, state: Path) -> None:
+    """Record every model's newest version as proven in an earlier life."""
+    sqlite = SqliteState(state)
+    for name in store.models():
+        await Records(sqlite).set_serving(name, max(store.versions(name)))
+    await sqlite.close()
 
 
 @pytest.fixture

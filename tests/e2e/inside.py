@@ -19,7 +19,6 @@ from contract.manifest import record_files
 from embedded.provision import Installation
 from embedded.triton import TritonServer
 from sidecar import compose
-from sidecar.adapters.sqlite_state import SqliteState
 from sidecar.adapters.triton_grpc import TritonGrpc
 from sidecar.core.events import Event
 from sidecar.core.fleet import Operation, Server, Snapshot
@@ -27,7 +26,6 @@ from sidecar.core.ledger import Account, ledger
 from sidecar.core.memory import CPU
 from sidecar.core.status import unready
 from sidecar.runtime.loop import Loop
-from sidecar.runtime.records import Records
 from sidecar.runtime.requests import Requests
 from sidecar.runtime.world import World
 from sidecar.settings import Settings
@@ -177,14 +175,6 @@ def two_servers(installation: Installation, home: Path) -> Iterator[Mapping[Serv
             starting = running_triton(installation, stage, log, name=server.value)
             servers[server] = cleanup.enter_context(starting)
         yield servers
-
-
-async def all_served_before(store: Store, state: Path) -> None:
-    """Record every model's newest version as proven in an earlier life."""
-    sqlite = SqliteState(state)
-    for name in store.models():
-        await Records(sqlite).set_serving(name, max(store.versions(name)))
-    await sqlite.close()
 
 
 @asynccontextmanager

@@ -163,6 +163,9 @@ def test_what_is_watched_and_followed_goes_on_until_ctrl_c_and_outlives_the_side
         assert wait_until(lambda: "mode: paused" in events.read_text(), 20), events.read_text()
         running.stack.sidecar.kill()
         assert wait_until(running.admin.is_reachable, 30)
+        assert wait_until(lambda: "short_form" in str(running.admin.readiness()), 20), (
+            "it has looked"
+        )
         running.admin.change_spec("session", {"priority": "7"})
         assert wait_until(lambda: "spec_changed" in events.read_text(), 20), events.read_text()
         assert wait_until(lambda: "cold +7" in watch.read_text(), 20), watch.read_text()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from embedded.process import wait_until
-from pilotlight.demo.shelf import GOOD
+from pilotlight.demo.shelf import GOOD, Shelf
 from tests.e2e.conftest import Running
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(180)]
@@ -78,9 +78,12 @@ def test_a_killed_triton_comes_back_to_the_recorded_state(running: Running) -> N
     assert running.answering_version() == 1
 
 
-def test_a_lost_state_file_does_not_touch_what_serves(running: Running, tmp_path: Path) -> None:
-    running.shelf.publish("short_form", GOOD)
-    running.admin.wait(running.release(GOOD), 60)
+def test_a_lost_state_file_does_not_touch_what_serves(
+    shelf: Shelf, start_stack: Callable[..., Running], tmp_path: Path
+) -> None:
+    shelf.publish("short_form", GOOD)
+    running = start_stack()
+    running.wait_until_ready()
     with running.traffic() as traffic:
         running.stack.sidecar.kill()
         for path in (tmp_path / "home").glob("state.sqlite*"):
@@ -95,9 +98,7 @@ def test_a_lost_state_file_does_not_touch_what_serves(running: Running, tmp_path
     assert (model["serving_version"], model["ready_versions"]) == (GOOD, [GOOD])
 
 
-def test_a_store_that_vanishes_takes_nothing_down(
-    running: Running, start_stack: Callable[..., Running]
-) -> None:
+def test_a_store_that_vanishes_takes_nothing_down(running: Running) -> None:
     hidden = running.shelf.store.root.with_name("unmounted")
     with running.traffic() as traffic:
         running.shelf.store.root.rename(hidden)

@@ -10,18 +10,18 @@ from contract.layout import ONNX_MODEL, Store, VersionFolder
 from embedded.provision import Installation
 from embedded.triton import TritonServer
 from sidecar.adapters.stage import StageFolder
+from sidecar.core.activation import Heat
 from sidecar.core.faults import FaultKind
 from sidecar.core.fleet import Mode, Server
 from sidecar.core.stage_config import stage_config
 from sidecar.core.wanted import Placement
 from sidecar.errors import DoesNotFit, Quarantined, Refused, TooLate
-from sidecar.runtime.activate import Heat
+from tests.e2e.conftest import all_served_before
 from tests.e2e.inside import (
     CANARY,
     MIB,
     SERVING,
     Inside,
-    all_served_before,
     ask,
     client_of,
     publish,

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.triton, pytest.mark.timeout(180)]
 def test_ready_means_that_every_hot_model_answers_and_cold_ones_are_not_loaded(
     start_stack: Callable[..., Running],
 ) -> None:
-    started = start_stack()
+    started = start_stack(proven=False)
     first_look = started.admin.readiness()
     assert not first_look["ready"]
     started.wait_until_ready()
@@ -32,8 +32,10 @@ def test_ready_means_that_every_hot_model_answers_and_cold_ones_are_not_loaded(
 
 
 def test_a_hot_model_was_proven_on_canary_before_it_met_the_serving_server(
-    running: Running,
+    start_stack: Callable[..., Running],
 ) -> None:
+    running = start_stack(proven=False)
+    running.wait_until_ready()
     release = running.admin.release(running.admin.model("short_form")["release"])
     states = [step["state"] for step in release["steps"]]
     assert states == [
