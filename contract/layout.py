@@ -32,7 +32,7 @@ ONNX_DATA = "model.onnx.data"
 
 # Triton parses folder names with std::stoll and aborts on overflow.
 MAX_VERSION = 2**63 - 1
-_VERSION = re.compile(r"[1-9][0-9]*")
+_VERSION = re.compile(r"[1-9][0-9]{0,18}")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 

@@ -26,6 +26,7 @@ from sidecar.adapters.meters import CombinedMeter
 from sidecar.adapters.metrics_meter import MetricsMeter
 from sidecar.adapters.model_store import StoreFolder
 from sidecar.adapters.page_cache import FilePageCache
+from sidecar.adapters.peer import SidecarPeer
 from sidecar.adapters.process_meter import ProcessMeter
 from sidecar.adapters.server_process import ServerProcess
 from sidecar.adapters.sqlite_state import SqliteState
@@ -35,6 +36,7 @@ from sidecar.api.app import create_app
 from sidecar.api.auth import Caller, Callers
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import Server
+from sidecar.core.replicas import free_bytes
 from sidecar.core.routing import Replica, Routes
 from sidecar.errors import InvalidSettings
 from sidecar.ports import MemoryMeter
@@ -50,12 +52,14 @@ from sidecar.runtime.learn import Learner
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.prove import Prover
 from sidecar.runtime.records import Records
+from sidecar.runtime.replicas import Replicas
 from sidecar.runtime.route import Router
 from sidecar.runtime.schedule import Schedule
 from sidecar.runtime.telemetry import Telemetry
 from sidecar.runtime.warm import Warmer
 from sidecar.runtime.world import World
 from sidecar.settings import (
+    OWN_REPLICA,
     ApiSettings,
     GatewaySettings,
     ServerSettings,
@@ -138,7 +142,9 @@ async def _serve(settings: Settings) -> None:
         )
         await refuse_overflow(world, loop.policy, loop.profile())
         if settings.gateway is not None:
-            await stack.enter_async_context(_activator(settings.gateway, world))
+            replicas = await _replicas(settings.gateway, world, stack)
+            activator = _activator(settings.gateway, world, replicas, loop)
+            await stack.enter_async_context(activator)
         app = create_app(world, loop, state, callers)
         await _until_stopped(app, world, loop, settings)
 
@@ -155,7 +161,7 @@ async def _meter(serving: ServerSettings, stack: AsyncExitStack) -> MemoryMeter:
 
 async def _router(settings: Settings, telemetry: Telemetry, stack: AsyncExitStack) -> Router:
     serving = settings.servers[Server.SERVING]
-    own = Replica(name="own", http=serving.http or "", grpc=serving.grpc, models=frozenset())
+    own = Replica(name=OWN_REPLICA, http=serving.http or "", grpc=serving.grpc, models=frozenset())
     if settings.gateway is None:
         return Router(None, own, telemetry)
     admin = Admin(f"http://{settings.gateway.admin}")
@@ -201,11 +207,31 @@ def _envoy_gateway(
     return EnvoyGateway(gateway.folder, plan, admin)
 
 
-def _activator(gateway: GatewaySettings, world: World) -> Activator:
+async def _replicas(gateway: GatewaySettings, world: World, stack: AsyncExitStack) -> Replicas:
+    peers = {
+        said.name: await stack.enter_async_context(
+            SidecarPeer(said.api, read_secret(said.token_file))
+        )
+        for said in gateway.replicas
+    }
+    addresses = {
+        said.name: Replica(name=said.name, http=said.http, grpc=said.grpc, models=frozenset())
+        for said in gateway.replicas
+    }
+    replicas = Replicas(peers, addresses, world.router, world.telemetry)
+    return await stack.enter_async_context(replicas)
+
+
+def _activator(gateway: GatewaySettings, world: World, replicas: Replicas, loop: Loop) -> Activator:
+    def own_free_bytes() -> int:
+        return free_bytes(loop.snapshot, loop.policy) if loop.snapshot else 0
+
     hold = Hold(
         world.waiting,
         world.router,
+        replicas,
         world.telemetry.counts,
+        own_free_bytes=own_free_bytes,
         longest_s=gateway.longest_hold_s,
         most=gateway.most_waiting,
         most_per_model=gateway.most_waiting_per_model,

@@ -11,6 +11,7 @@ SidecarError
 ├── GatewayError          the gateway does not route as it was told
 │   ├── GatewayLost       no answer: down, or its admin port cannot be reached
 │   └── GatewayRefused    it rejected what it was told, and keeps what it had
+├── PeerLost              another replica's sidecar does not answer
 ├── StateConflict         somebody else changed a recorded object first
 ├── StateUnavailable      the state file cannot be read or written
 ├── RequestRefused        a REST request that is answered with a problem
@@ -77,6 +78,10 @@ class GatewayLost(GatewayError):
 
 
 class GatewayRefused(GatewayError):
+    pass
+
+
+class PeerLost(SidecarError):
     pass
 
 

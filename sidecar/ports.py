@@ -9,9 +9,11 @@ from typing import Protocol
 
 from contract.manifest import Manifest
 from contract.samples import GoldenSample, Tensors
+from sidecar.core.activation import Heat
 from sidecar.core.events import Event
 from sidecar.core.fleet import StoredModel, VersionState
 from sidecar.core.memory import Device, Reading
+from sidecar.core.replicas import Announcement
 from sidecar.core.routing import Routes
 from sidecar.core.traffic import Traffic
 from sidecar.core.wanted import Placement
@@ -127,6 +129,19 @@ class PageCache(Protocol):
         """How much of the version's files is in the page cache now."""
 
 
+class Peer(Protocol):
+    """The sidecar of another replica behind the same gateway.
+
+    Every method raises PeerLost when it does not answer.
+    """
+
+    async def look(self, routed: str) -> Announcement:
+        """What it has; tells it the `revision` of its models that the gateway routes."""
+
+    async def ensure(self, model: str, *, timeout_s: float) -> Heat:
+        """Return when its Triton answers for the model. Raises RequestRefused."""
+
+
 class Gateway(Protocol):
     """The data plane between clients and servers."""
 
@@ -138,8 +153,8 @@ class Gateway(Protocol):
             GatewayRefused: it found a mistake, and goes on as before.
         """
 
-    async def models(self) -> frozenset[str]:
-        """Those that it sends to replicas, by what it was told last, maybe by another process."""
+    async def models(self, replica: str) -> frozenset[str]:
+        """Those that it sends to a replica, by what it was told last, maybe by another process."""
 
     async def traffic(self) -> Mapping[str, Traffic]:
         """By model, what has been answered since it started.

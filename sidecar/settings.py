@@ -20,8 +20,15 @@ from sidecar.core.policy import OnDrift, Policy, Recycle
 from sidecar.core.ranking import Ranking
 from sidecar.errors import InvalidSettings
 
+OWN_REPLICA = "own"
+RESERVED_NAMES = ("activator",)
+
 Address = Annotated[str, Field(pattern=r"^[^/\s]+:\d+$")]
 """`host:port`."""
+
+
+def _twice(names: list[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
 
 
 class ServerSettings(Strict):
@@ -73,9 +80,7 @@ class ApiSettings(Strict):
 
     @model_validator(mode="after")
     def _told_apart(self) -> Self:
-        names = [token.name for token in self.all_tokens]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if twice := _twice([token.name for token in self.all_tokens]):
             raise ValueError(f"two tokens are named {', '.join(twice)}; give each its own name")
         return self
 
@@ -171,6 +176,18 @@ class ActivatorSettings(Strict):
     grpc: Address = "127.0.0.1:8091"
 
 
+class ReplicaSettings(Strict):
+    """Another Triton behind the same gateway, with a sidecar of its own."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    http: Address
+    grpc: Address
+    api: Annotated[str, Field(pattern=r"^https?://")]
+    """Base URL of its sidecar's REST API."""
+    token_file: Path | None = None
+    """File with a token of an operator there."""
+
+
 class GatewaySettings(Strict):
     """The Envoy between clients and Triton."""
 
@@ -194,6 +211,8 @@ class GatewaySettings(Strict):
     """Above nine tenths of it Envoy refuses requests with 503."""
     longest_drain_s: Annotated[float, Field(ge=0)] = 60.0
     """How long open gRPC streams keep a model that is to be unloaded."""
+    replicas: tuple[ReplicaSettings, ...] = ()
+    """Those besides this sidecar's own Triton, which is called `own`."""
     tls: TlsSettings | None = None
     api_keys: tuple[ApiKeySettings, ...] = ()
     """Clients show theirs as `x-api-key`, or as bearer token; without any, all are let in."""
@@ -205,9 +224,13 @@ class GatewaySettings(Strict):
                 f"admin is {self.admin}, and whoever reaches that port can end Envoy; use a "
                 "loopback address such as 127.0.0.1:9901"
             )
-        clients = [key.client for key in self.api_keys]
-        if twice := sorted({name for name in clients if clients.count(name) > 1}):
+        if twice := _twice([key.client for key in self.api_keys]):
             raise ValueError(f"two API keys are of {', '.join(twice)}; give each client one")
+        names = [OWN_REPLICA, *RESERVED_NAMES, *(replica.name for replica in self.replicas)]
+        if twice := _twice(names):
+            raise ValueError(
+                f"a replica cannot be named {', '.join(twice)}, which is taken; name it otherwise"
+            )
         return self
 
 
@@ -363,7 +386,13 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     gateway = settings.gateway
     if gateway is not None:
         keys = tuple(key.model_copy(update={"file": anchor(key.file)}) for key in gateway.api_keys)
-        gateway = gateway.model_copy(update={"folder": anchor(gateway.folder), "api_keys": keys})
+        replicas = tuple(
+            replica.model_copy(update={"token_file": anchor(replica.token_file)})
+            for replica in gateway.replicas
+        )
+        gateway = gateway.model_copy(
+            update={"folder": anchor(gateway.folder), "api_keys": keys, "replicas": replicas}
+        )
     update = {
         "gateway": gateway,
         "store": anchor(settings.store),

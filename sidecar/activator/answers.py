@@ -17,6 +17,7 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 from starlette.responses import Response
 
+from sidecar.core.activation import Heat
 from sidecar.errors import (
     DoesNotFit,
     HeldTooLong,
@@ -28,13 +29,14 @@ from sidecar.errors import (
     TooManyWaiting,
     UnknownObject,
 )
-from sidecar.runtime.activate import Heat
 
 RETRY_PAUSED_S = 5.0
 # A gRPC client takes 8 KiB of trailers; percent-encoded, and again in the details, this fits.
 MAX_GRPC_TEXT = 1000
 
 _FINAL = {"x-envoy-ratelimited": "1", "x-warmth": "refused"}
+# The gateway does not count these: anybody can make up names.
+_UNKNOWN = {**_FINAL, "x-warmth": "unknown"}
 _KINDS: Mapping[type[RequestRefused], tuple[int, StatusCode]] = {
     UnknownObject: (HTTPStatus.NOT_FOUND, StatusCode.NOT_FOUND),
     TooManyWaiting: (HTTPStatus.TOO_MANY_REQUESTS, StatusCode.RESOURCE_EXHAUSTED),
@@ -62,7 +64,7 @@ class Answer:
         headers = dict(self.headers)
         if self.retry_after_s is not None:
             headers["retry-after"] = str(math.ceil(self.retry_after_s))
-        content = {"error": self.text}
+        content: dict[str, Member] = {"error": self.text}
         # To the byte what Triton itself says of what it does not know.
         if self.grpc_code is not StatusCode.NOT_FOUND:
             content |= {"code": self.code, **self.members}
@@ -134,19 +136,20 @@ def refusal(model: str, error: Exception, now_s: float) -> Answer:
     if not isinstance(error, RequestRefused) or type(error) not in _KINDS:
         return CRASHED
     status, grpc_code = _KINDS[type(error)]
+    is_unknown = isinstance(error, UnknownObject)
     return Answer(
         status=status,
         grpc_code=grpc_code,
         code=error.code,
         # Triton's own words: clients look for them.
-        text=_unknown(model, error) if isinstance(error, UnknownObject) else error.detail,
-        headers=_FINAL,
+        text=_unknown(model, error) if is_unknown else error.detail,
+        headers=_UNKNOWN if is_unknown else _FINAL,
         members=error.members,
         retry_after_s=_retry_after_s(error, now_s),
     )
 
 
-def _unknown(model: str, error: UnknownObject) -> str:
+def _unknown(model: str, error: RequestRefused) -> str:
     version = error.members.get("version")
     which = f"'{model}'" if version is None else f"'{model}' version {version}"
     return f"Request for unknown model: {which} is not found"

@@ -2,9 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from sidecar.core.actions import Blocked
 from sidecar.core.fleet import Mode, Quarantine, Server, Snapshot
+
+
+class Heat(StrEnum):
+    """How a request found its model; `joined`: another one had begun to wait before."""
+
+    HIT = "hit"
+    COLD = "cold"
+    JOINED = "joined"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,9 +42,12 @@ class EventName(StrEnum):
     METER_FAILED = "meter_failed"
     GATEWAY_LOST = "gateway_lost"
     GATEWAY_FOUND = "gateway_found"
+    REPLICA_JOINED = "replica_joined"
+    REPLICA_LEFT = "replica_left"
     MODE_CHANGED = "mode_changed"
     PROFILE_CHANGED = "profile_changed"
     SPEC_CHANGED = "spec_changed"
+    STEERING_CHANGED = "steering_changed"
     STORE_DAMAGED = "store_damaged"
     CYCLE_FAILED = "cycle_failed"
 
@@ -84,6 +87,7 @@ _TROUBLE = frozenset(
         EventName.DOES_NOT_FIT,
         EventName.METER_FAILED,
         EventName.GATEWAY_LOST,
+        EventName.REPLICA_LEFT,
         EventName.CYCLE_FAILED,
     }
 )

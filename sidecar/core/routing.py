@@ -1,10 +1,11 @@
 """Where requests go: which replica answers for which model, and what a release does to that."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from contract.config import is_stateful
 from sidecar.core.fleet import Server, Snapshot
+from sidecar.core.status import unready
 from sidecar.core.steering import Steering
 
 
@@ -24,13 +25,16 @@ class Split:
 class Replica:
     """One Triton behind the gateway, with the models that it answers for.
 
-    `http` and `grpc` are `host:port`.
+    `http` and `grpc` are `host:port`. It has `joined` when its hot models are warm, until it
+    drains.
     """
 
     name: str
     http: str
     grpc: str
     models: frozenset[str]
+    stateful: frozenset[str] = frozenset()
+    joined: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +86,26 @@ def _serves_on(snapshot: Snapshot, model: str) -> bool:
     return is_to_stay and (failure is None or failure.lost)
 
 
-def routes_of(snapshot: Snapshot, own: Replica) -> Routes:
-    """`own` is the replica of this sidecar, with the models that it was sent requests for."""
+def looked_at(own: Replica, snapshot: Snapshot) -> Replica:
+    """This sidecar's replica, by what it has been until now and what this look saw."""
     models = served_models(snapshot, own.models)
     staged = snapshot.servers[Server.SERVING].staged
+    return replace(
+        own,
+        models=models,
+        stateful=frozenset(model for model in models if is_stateful(staged.get(model, ""))),
+        joined=not unready(snapshot),
+    )
+
+
+def routes_of(snapshot: Snapshot, own: Replica, others: Sequence[Replica] = ()) -> Routes:
+    """To all that have joined, or to all while none has: there is nobody else then."""
+    replicas = (own, *others)
+    joined = tuple(replica for replica in replicas if replica.joined) or replicas
     canary = snapshot.servers[Server.CANARY]
-    steered = {model: said for model, said in snapshot.steering.items() if model in models}
+    steered = {model: said for model, said in snapshot.steering.items() if model in own.models}
     return Routes(
-        replicas=(replace(own, models=models),),
+        replicas=joined,
         splits={
             model: split
             for model, said in steered.items()
@@ -100,7 +116,7 @@ def routes_of(snapshot: Snapshot, own: Replica) -> Routes:
             for model, said in steered.items()
             if said.mirror and canary.ready(model)
         },
-        stateful=frozenset(model for model in models if is_stateful(staged.get(model, ""))),
+        stateful=frozenset().union(*(replica.stateful for replica in joined)),
     )
 
 

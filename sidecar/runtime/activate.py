@@ -3,11 +3,10 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import assert_never
 
 from sidecar.core.actions import Blocked
-from sidecar.core.activation import Answers, NotServed, Resting, Verdict, verdict
+from sidecar.core.activation import Answers, Heat, NotServed, Resting, Verdict, verdict
 from sidecar.core.fleet import Quarantine, Server, Snapshot
 from sidecar.core.routing import is_served
 from sidecar.errors import (
@@ -18,14 +17,6 @@ from sidecar.errors import (
     TooLate,
     UnknownObject,
 )
-
-
-class Heat(StrEnum):
-    """How a request found its model; `joined`: another one had begun to wait before."""
-
-    HIT = "hit"
-    COLD = "cold"
-    JOINED = "joined"
 
 
 class Waiting:

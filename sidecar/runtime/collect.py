@@ -82,11 +82,16 @@ class Collector:
                 await self._save(model, now_s)
 
     async def _asked(self) -> Mapping[str, int] | None:
-        """Requests for models of the store that have reached the gateway since its start."""
+        """Requests for models of the store that have reached the gateway since its start.
+
+        None while there are other replicas: it does not tell whom it sent them to.
+        """
         board = self._world.board
         try:
             board.traffic = await self._world.router.traffic()
         except GatewayLost:
+            return None
+        if not self._world.router.is_alone:
             return None
         models, _ = await self._world.store.known()
         return {model: seen.requests for model, seen in board.traffic.items() if model in models}

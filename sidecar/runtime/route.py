@@ -1,12 +1,14 @@
 """Keeps the gateway's routes at what the last look says."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import Snapshot
-from sidecar.core.routing import Replica, Routes, routes_of
+from sidecar.core.replicas import revision
+from sidecar.core.routing import Replica, Routes, looked_at, routes_of
 from sidecar.core.traffic import Traffic
 from sidecar.errors import GatewayError
 from sidecar.ports import Gateway
@@ -14,38 +16,58 @@ from sidecar.runtime.telemetry import Telemetry
 
 AGAIN_AFTER_S = 0.5
 REFRESH_EVERY_S = 5.0
+FORGOTTEN_AFTER_S = 3.0
 
 
 class Router:
     """Shows routes to the gateway, one after the other, and knows which it has taken up.
 
-    Without a gateway every wish is fulfilled at once. `problem` is why the gateway does not
-    route as it should, else None.
+    The gateway may be driven by another sidecar, which asks for this one's models and says
+    which of them it routes. Where there is none at all, every wish is fulfilled at once.
+    `problem` is why the gateway does not route as it should, else None.
     """
 
     def __init__(self, gateway: Gateway | None, own: Replica, telemetry: Telemetry) -> None:
         """`own` is the replica of this sidecar; which models it has is seen at each look."""
         self._gateway = gateway
-        self._own = own
         self._telemetry = telemetry
+        self._others: tuple[Replica, ...] = ()
+        self._snapshot: Snapshot | None = None
         self._wanted: Routes | None = None
         self._changed = asyncio.Event()
         self._moved = asyncio.Condition()
+        self._acknowledged = ("", -FORGOTTEN_AFTER_S)
+        self.own = own
         self.applied: Routes | None = None
         self.problem: str | None = None
 
     async def recall(self) -> None:
         """Take up what the gateway did before this process began."""
         if self._gateway is not None:
-            self._own = replace(self._own, models=await self._gateway.models())
+            models = await self._gateway.models(self.own.name)
+            self.own = replace(self.own, models=models)
 
     def look(self, snapshot: Snapshot) -> None:
         """What this look says is to be the case from now on."""
-        routes = routes_of(snapshot, self._own)
-        (self._own,) = routes.replicas
-        if routes != self._wanted:
-            self._wanted = routes
-            self._changed.set()
+        self._snapshot = snapshot
+        self.own = looked_at(self.own, snapshot)
+        self._want()
+
+    def see(self, others: tuple[Replica, ...]) -> None:
+        """So are the other replicas now."""
+        self._others = others
+        self._want()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether all that the gateway counts is meant for our own replica."""
+        return not self._others
+
+    async def acknowledge(self, models_revision: str) -> None:
+        """Another sidecar's gateway routes this `revision` of our models."""
+        self._acknowledged = (models_revision, time.monotonic())
+        async with self._moved:
+            self._moved.notify_all()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -56,25 +78,50 @@ class Router:
 
     async def until_routed(self, model: str) -> None:
         """Return when requests for the model are sent to a replica that answers for it."""
-        await self._until(lambda routes: routes.have(model))
+        if self._gateway is not None:
+            await self._until(lambda: self.applied is not None and self.applied.have(model))
 
     async def until_withdrawn(self, model: str) -> None:
         """Return when no request for the model is sent to this sidecar's replica any more.
 
-        Not while the gateway cannot be reached: what it does is not known then.
+        Not while our gateway cannot be reached: what it does is not known then.
         """
-        name = self._own.name
-        await self._until(lambda routes: not _sends(routes.replicas, model, name))
+        if self._gateway is None:
+            await self._until(lambda: self._has_let_go(model))
+        else:
+            await self._until(lambda: self.applied is not None and not self._sends(model))
 
     async def traffic(self) -> Mapping[str, Traffic]:
         """As the gateway counts it. Raises GatewayLost."""
         return {} if self._gateway is None else await self._gateway.traffic()
 
-    async def _until(self, holds: Callable[[Routes], bool]) -> None:
-        if self._gateway is None:
+    def _want(self) -> None:
+        if self._snapshot is None:
             return
-        async with self._moved:
-            await self._moved.wait_for(lambda: self.applied is not None and holds(self.applied))
+        routes = routes_of(self._snapshot, self.own, self._others)
+        if routes != self._wanted:
+            self._wanted = routes
+            self._changed.set()
+
+    def _sends(self, model: str) -> bool:
+        replicas = self.applied.replicas if self.applied else ()
+        return any(each.name == self.own.name and model in each.models for each in replicas)
+
+    def _has_let_go(self, model: str) -> bool:
+        """Whether the sidecar that drives the gateway has, or there is none any more."""
+        acknowledged, at_s = self._acknowledged
+        if time.monotonic() - at_s > FORGOTTEN_AFTER_S:
+            return True
+        return model not in self.own.models and acknowledged == revision(self.own.models)
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            async with self._moved:
+                try:
+                    async with asyncio.timeout(FORGOTTEN_AFTER_S):
+                        await self._moved.wait()
+                except TimeoutError:
+                    continue
 
     async def _apply(self, gateway: Gateway, routes: Routes) -> None:
         try:
@@ -87,8 +134,8 @@ class Router:
         if self.problem is not None:
             await self._tell(EventName.GATEWAY_FOUND)
         self.problem = None
+        self.applied = routes
         async with self._moved:
-            self.applied = routes
             self._moved.notify_all()
 
     async def _changed_or(self, timeout_s: float) -> None:
@@ -101,7 +148,3 @@ class Router:
 
     async def _tell(self, name: EventName, **detail: str) -> None:
         await self._telemetry.record(Event(name=name, detail=detail))
-
-
-def _sends(replicas: tuple[Replica, ...], model: str, name: str) -> bool:
-    return any(replica.name == name and model in replica.models for replica in replicas)

@@ -14,18 +14,20 @@ OWN = Replica(name="own", http="triton:8000", grpc="triton:8001", models=frozens
 
 
 class FakeGateway:
-    """A `ports.Gateway`. `routes` is what holds, `history` each that held.
+    """A `ports.Gateway`. `routes` is what holds, `history` each that held, in words in `calls`.
 
-    `kill` and `restart` it as often as you like. With `refuses` it finds a mistake in whatever
-    it is told.
+    `kill` and `restart` it as often as you like. It finds a mistake in routes with a stateful
+    model of the name `impossible`.
     """
+
+    impossible = "impossible"
 
     def __init__(self) -> None:
         self.routes = Routes()
         self.history: list[Routes] = []
+        self.calls: list[str] = []
         self.counted: dict[str, Traffic] = {}
         self.is_alive = True
-        self.refuses: str | None = None
         self._told = self.routes
 
     def kill(self) -> None:
@@ -46,16 +48,18 @@ class FakeGateway:
         return next(has, ACTIVATOR)
 
     async def apply(self, routes: Routes) -> None:
-        if self.refuses is not None:
-            raise GatewayRefused(self.refuses)
-        self._told = routes
+        before, self._told = self._told, routes
         self._refuse_when_dead()
         await asyncio.sleep(TAKES_UP_S)
         self._refuse_when_dead()
+        if self.impossible in routes.stateful:
+            self._told = before
+            raise GatewayRefused(f"there is no model {self.impossible}")
         self._hold(routes)
 
-    async def models(self) -> frozenset[str]:
-        return frozenset(model for each in self._told.replicas for model in each.models)
+    async def models(self, replica: str) -> frozenset[str]:
+        found = (each.models for each in self._told.replicas if each.name == replica)
+        return next(found, frozenset())
 
     async def traffic(self) -> Mapping[str, Traffic]:
         self._refuse_when_dead()
@@ -64,6 +68,8 @@ class FakeGateway:
     def _hold(self, routes: Routes) -> None:
         self.routes = routes
         self.history.append(routes)
+        routed = sorted({model for each in routes.replicas for model in each.models})
+        self.calls.append(" ".join(["route", *routed]))
 
     def _refuse_when_dead(self) -> None:
         if not self.is_alive:

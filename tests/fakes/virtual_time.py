@@ -26,6 +26,7 @@ _CLOCKED = (
     "learn",
     "loop",
     "requests",
+    "route",
     "telemetry",
     "warm",
 )

@@ -8,6 +8,8 @@ from types import TracebackType
 
 import httpx2
 
+from contract.errors import InvalidVersion
+from contract.layout import parse_version
 from sidecar.core.traffic import Answered, Traffic
 from sidecar.errors import GatewayLost
 
@@ -37,7 +39,7 @@ class Admin(AbstractAsyncContextManager["Admin"]):
         return dict(_VERSION.findall(await self._get("/stats", type="TextReadouts")))
 
     async def rejections(self) -> Mapping[str, str]:
-        """Why resources were rejected, by kind, as far as Envoy remembers."""
+        """Why listeners or clusters were rejected, by kind; of others only the log tells."""
         dump = json.loads(await self._get("/config_dump"))
         return {
             config["@type"].rpartition(".")[2]: str(error["details"])
@@ -94,12 +96,19 @@ def parse_traffic(page: str) -> Mapping[str, Traffic]:
 
 
 def _answered(protocol: str, labels: Mapping[str, str]) -> Answered:
-    version, code = labels["version"], labels["code"]
+    version, code = _first(labels["version"]), labels["code"]
     return Answered(
-        version=int(version) if version.isdecimal() else None,
+        version=_version(version),
         code=code if protocol == "http" else f"grpc:{code}",
         warmth=labels["warmth"],
     )
+
+
+def _version(text: str) -> int | None:
+    try:
+        return parse_version(text)
+    except InvalidVersion:
+        return None
 
 
 def _first(label: str) -> str:

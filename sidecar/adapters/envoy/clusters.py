@@ -2,9 +2,11 @@
 
 from sidecar.adapters.envoy.names import (
     ACTIVATOR,
+    GRPC,
     MODEL,
     PROTOCOLS,
     ROLE,
+    STREAMS,
     Resource,
     canary,
     serving,
@@ -22,45 +24,55 @@ _LONGEST_MIRRORED_S = 30
 def serving_clusters(folder: str) -> list[Resource]:
     """One for each protocol; who is in them, and for which models, comes with the endpoints.
 
+    `STREAMS` begins with the activator, who can read a compressed message.
+
     A replica is out after half a second without an answer. Asked is whether it is live: Triton is
     not ready while any model loads, and never again after a failed load (GATEWAY.md section 1).
     """
     return [
-        {
-            "name": serving(protocol),
-            "type": "EDS",
-            "connect_timeout": "1s",
-            "lb_policy": "LEAST_REQUEST",
-            "eds_cluster_config": {
-                "eds_config": watched(folder, f"endpoints_{protocol}"),
-                "service_name": serving(protocol),
-            },
-            "lb_subset_config": {
-                "list_as_any": True,
-                "fallback_policy": "ANY_ENDPOINT",
-                "default_subset": {ROLE: ACTIVATOR},
-                "subset_selectors": [{"keys": [MODEL], "fallback_policy": "DEFAULT_SUBSET"}],
-            },
-            "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-            "ignore_health_on_host_removal": True,
-            "circuit_breakers": _at_most(_UNLIMITED),
-            "health_checks": [
-                {
-                    "timeout": "0.25s",
-                    "interval": "0.25s",
-                    "no_traffic_interval": "0.25s",
-                    "unhealthy_threshold": 2,
-                    "healthy_threshold": 1,
-                    "http_health_check": {
-                        "path": "/v2/health/live",
-                        "codec_client_type": "HTTP1",
-                    },
-                }
-            ],
-            "typed_extension_protocol_options": upstream_protocol(protocol),
-        }
-        for protocol in PROTOCOLS
+        *(_of_replicas(serving(protocol), protocol, folder) for protocol in PROTOCOLS),
+        _of_replicas(STREAMS, GRPC, folder),
     ]
+
+
+def _of_replicas(name: str, protocol: str, folder: str) -> Resource:
+    return {
+        "name": name,
+        "type": "EDS",
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        "eds_cluster_config": {
+            "eds_config": watched(folder, f"endpoints_{name}"),
+            "service_name": name,
+        },
+        "lb_subset_config": {
+            "list_as_any": True,
+            "fallback_policy": "ANY_ENDPOINT",
+            "default_subset": {ROLE: ACTIVATOR},
+            "subset_selectors": [{"keys": [MODEL], "fallback_policy": "DEFAULT_SUBSET"}],
+        },
+        "common_lb_config": {
+            "healthy_panic_threshold": {"value": 0},
+            # Else a change of who has which model is held back for a second.
+            "update_merge_window": "0s",
+        },
+        "ignore_health_on_host_removal": True,
+        "circuit_breakers": _at_most(_UNLIMITED),
+        "health_checks": [
+            {
+                "timeout": "0.25s",
+                "interval": "0.25s",
+                "no_traffic_interval": "0.25s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "http_health_check": {
+                    "path": "/v2/health/live",
+                    "codec_client_type": "HTTP1",
+                },
+            }
+        ],
+        "typed_extension_protocol_options": upstream_protocol(protocol),
+    }
 
 
 def canary_clusters(addresses: dict[str, tuple[str, int]]) -> list[Resource]:

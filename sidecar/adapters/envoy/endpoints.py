@@ -10,7 +10,6 @@ from sidecar.adapters.envoy.names import (
     ROLE,
     Resource,
     metadata,
-    serving,
     socket_address,
 )
 from sidecar.core.routing import Replica
@@ -21,7 +20,13 @@ Resolve = Callable[[str], tuple[str, int]]
 
 
 def endpoints(
-    protocol: str, replicas: Sequence[Replica], activator: str, resolve: Resolve
+    cluster: str,
+    protocol: str,
+    replicas: Sequence[Replica],
+    activator: str,
+    resolve: Resolve,
+    *,
+    activator_first: bool = False,
 ) -> Resource:
     """Replicas first; the activator gets what none of them can answer.
 
@@ -29,35 +34,30 @@ def endpoints(
     another model is sent to it by the cluster's default.
     """
     loaded = sorted({model for replica in replicas for model in replica.models})
+    holding = {
+        "endpoint": {
+            "address": socket_address(*resolve(activator)),
+            "health_check_config": {"disable_active_health_check": True},
+        },
+        "metadata": metadata({MODEL: loaded, ROLE: ACTIVATOR}),
+    }
+    groups = [[_replica(protocol, replica, resolve) for replica in replicas], [holding]]
     return {
-        "cluster_name": serving(protocol),
+        "cluster_name": cluster,
         "endpoints": [
-            {
-                "priority": 0,
-                "lb_endpoints": [_replica(protocol, replica, resolve) for replica in replicas],
-            },
-            {
-                "priority": 1,
-                "lb_endpoints": [
-                    {
-                        "endpoint": {
-                            "address": socket_address(*resolve(activator)),
-                            "health_check_config": {"disable_active_health_check": True},
-                        },
-                        "metadata": metadata({MODEL: loaded, ROLE: ACTIVATOR}),
-                    }
-                ],
-            },
+            {"priority": priority, "lb_endpoints": group}
+            for priority, group in enumerate(reversed(groups) if activator_first else groups)
         ],
     }
 
 
-def models(assignment: Resource) -> frozenset[str]:
-    """Those that an assignment sends to replicas."""
-    replicas = assignment["endpoints"][0]["lb_endpoints"]
-    return frozenset(
-        model for replica in replicas for model in replica["metadata"]["filter_metadata"][LB][MODEL]
-    )
+def models(assignment: Resource, replica: str) -> frozenset[str]:
+    """Those that an assignment sends to a replica."""
+    told = [
+        endpoint["metadata"]["filter_metadata"][LB]
+        for endpoint in assignment["endpoints"][0]["lb_endpoints"]
+    ]
+    return frozenset(model for each in told if each.get(ROLE) == replica for model in each[MODEL])
 
 
 def _replica(protocol: str, replica: Replica, resolve: Resolve) -> Resource:
@@ -68,5 +68,5 @@ def _replica(protocol: str, replica: Replica, resolve: Resolve) -> Resource:
             "address": socket_address(host, port),
             "health_check_config": {"port_value": http_port},
         },
-        "metadata": metadata({MODEL: sorted(replica.models)}),
+        "metadata": metadata({MODEL: sorted(replica.models), ROLE: replica.name}),
     }

@@ -102,7 +102,7 @@ def access_log(protocol: str) -> Resource:
     )
     return {
         "name": "stats",
-        "filter": _path_is(inferences),
+        "filter": {"and_filter": {"filters": [_path_is(inferences), _is_known()]}},
         "typed_config": typed(
             "envoy.extensions.access_loggers.stats.v3.Config",
             stats_scope={
@@ -265,6 +265,20 @@ def _value(namespace: str, key: str, pattern: str) -> Resource:
 
 def _tag(name: str, value: str) -> Resource:
     return {"name": name, "value_format": value}
+
+
+def _is_known() -> Resource:
+    """Not a name that somebody made up: each would stay in memory."""
+    return {
+        "metadata_filter": {
+            "matcher": {
+                "filter": SEEN,
+                "path": [{"key": WARMTH}],
+                "value": {"string_match": {"safe_regex": {"regex": "hit|cold|joined|refused"}}},
+            },
+            "match_if_key_not_found": True,
+        }
+    }
 
 
 def _path_is(pattern: str) -> Resource:

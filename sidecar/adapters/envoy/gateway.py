@@ -13,7 +13,7 @@ from sidecar.adapters.envoy.admin import Admin
 from sidecar.adapters.envoy.bootstrap import bootstrap
 from sidecar.adapters.envoy.files import Folder
 from sidecar.adapters.envoy.listeners import Edge
-from sidecar.adapters.envoy.names import GRPC, HTTP, PROTOCOLS, serving
+from sidecar.adapters.envoy.names import GRPC, HTTP, PROTOCOLS, STREAMS, serving
 from sidecar.core.routing import Routes
 from sidecar.core.traffic import Traffic
 from sidecar.errors import GatewayLost, GatewayRefused
@@ -74,12 +74,20 @@ class EnvoyGateway:
                 | set((plan.canary or {}).values())
             )
             versions = {}
-            for protocol in PROTOCOLS:
+            for cluster, protocol in (
+                *((serving(protocol), protocol) for protocol in PROTOCOLS),
+                (STREAMS, GRPC),
+            ):
                 assignment = endpoints.endpoints(
-                    protocol, found.replicas, plan.activator[protocol], addresses.__getitem__
+                    cluster,
+                    protocol,
+                    found.replicas,
+                    plan.activator[protocol],
+                    addresses.__getitem__,
+                    activator_first=cluster == STREAMS,
                 )
-                versions[f"cluster.{serving(protocol)}"] = folder.put(
-                    f"endpoints_{protocol}", endpoints.TYPE, [assignment]
+                versions[f"cluster.{cluster}"] = folder.put(
+                    f"endpoints_{cluster}", endpoints.TYPE, [assignment]
                 )
             groups = clusters.serving_clusters(plan.seen_folder)
             if plan.canary is not None:
@@ -99,6 +107,9 @@ class EnvoyGateway:
             doors = [
                 listeners.listener(protocol, plan.edge, plan.seen_folder) for protocol in PROTOCOLS
             ]
+            if plan.edge.certificate is not None:
+                certificate = listeners.secret(plan.edge)
+                folder.put(listeners.SECRETS, listeners.CERTIFICATE_TYPE, [certificate])
             versions["listener_manager.lds"] = folder.put("listeners", listeners.TYPE, doors)
             first = bootstrap(plan.seen_folder, plan.admin, plan.largest_heap_bytes)
             folder.write("bootstrap", json.dumps(first, indent=1))
@@ -106,12 +117,12 @@ class EnvoyGateway:
             raise GatewayLost(f"the gateway's routes cannot be written: {error}") from error
         return versions
 
-    async def models(self) -> frozenset[str]:
-        found = self._folder.contents().get(f"endpoints_{HTTP}")
+    async def models(self, replica: str) -> frozenset[str]:
+        found = self._folder.contents().get(f"endpoints_{serving(HTTP)}")
         if found is None:
             return frozenset()
         (assignment,) = json.loads(found)["resources"]
-        return endpoints.models(assignment)
+        return endpoints.models(assignment, replica)
 
     async def traffic(self) -> Mapping[str, Traffic]:
         return await self._admin.traffic()

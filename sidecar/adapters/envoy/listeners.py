@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from sidecar.adapters.envoy.filters import access_log, http_filters
 from sidecar.adapters.envoy.names import (
+    HTTP,
     MODEL_HEADER,
     VERSION_HEADER,
     Resource,
@@ -14,7 +16,12 @@ from sidecar.adapters.envoy.names import (
 )
 
 TYPE = "envoy.config.listener.v3.Listener"
+CERTIFICATE_TYPE = "envoy.extensions.transport_sockets.tls.v3.Secret"
+SECRETS = "secrets"
+_CERTIFICATE = "edge"
 _READ_AT_ONCE = 2**20
+_RESOURCE_EXHAUSTED = 8
+_NOBODY = "the model is not loaded, and the sidecar that loads it does not answer; ask again"
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
@@ -38,7 +45,7 @@ def listener(protocol: str, edge: Edge, folder: str) -> Resource:
         "filters": [{"name": "http", "typed_config": _manager(protocol, edge, folder)}]
     }
     if edge.certificate is not None:
-        chain["transport_socket"] = _tls(edge, folder)
+        chain["transport_socket"] = _tls(folder)
     return {
         "name": protocol,
         "address": socket_address(*edge.addresses[protocol]),
@@ -72,6 +79,7 @@ def _manager(protocol: str, edge: Edge, folder: str) -> Resource:
                 ),
             }
         ],
+        local_reply_config={"mappers": [_nobody_answers(protocol), *_too_large(protocol)]},
         normalize_path=True,
         merge_slashes=True,
         path_with_escaped_slashes_action="REJECT_REQUEST",
@@ -81,19 +89,60 @@ def _manager(protocol: str, edge: Edge, folder: str) -> Resource:
     )
 
 
-def _tls(edge: Edge, folder: str) -> Resource:
-    """A renewed certificate is taken up when its file is replaced."""
-    chain = {
-        "certificate_chain": {"filename": edge.certificate},
-        "private_key": {"filename": edge.key},
+def _nobody_answers(protocol: str) -> Resource:
+    """What clients are told when neither a replica nor the activator answered.
+
+    Of Envoy's response flags: UF is a failed connection, UC a broken one, UH that there is
+    nobody, URX that all tries are used up.
+    """
+    return {
+        "filter": {"response_flag_filter": {"flags": ["UF", "UC", "UH", "URX"]}},
+        "body": {"inline_string": _NOBODY},
+        "body_format_override": (
+            {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}
+            if protocol == HTTP
+            else {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}}
+        ),
+        "headers_to_add": [{"header": {"key": "retry-after", "value": "1"}}],
     }
+
+
+def _too_large(protocol: str) -> list[Resource]:
+    """RESOURCE_EXHAUSTED, which is what gRPC's own servers say; Envoy would say UNKNOWN."""
+    if protocol == HTTP:
+        return []
+    of_413 = {"op": "EQ", "value": {"default_value": 413, "runtime_key": "none"}}
+    status = {"key": "grpc-status", "value": str(_RESOURCE_EXHAUSTED)}
+    return [
+        {
+            "filter": {"status_code_filter": {"comparison": of_413}},
+            "headers_to_add": [{"header": status, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+        }
+    ]
+
+
+def _tls(folder: str) -> Resource:
     return {
         "name": "tls",
         "typed_config": typed(
             "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
             common_tls_context={
-                "tls_certificates": [chain],
+                "tls_certificate_sds_secret_configs": [
+                    {"name": _CERTIFICATE, "sds_config": watched(folder, SECRETS)}
+                ],
                 "alpn_protocols": ["h2", "http/1.1"],
             },
         ),
+    }
+
+
+def secret(edge: Edge) -> Resource:
+    """The certificate, apart from the listeners: only so it is taken up when it is renewed."""
+    return {
+        "name": _CERTIFICATE,
+        "tls_certificate": {
+            "certificate_chain": {"filename": edge.certificate},
+            "private_key": {"filename": edge.key},
+            "watched_directory": {"path": str(PurePosixPath(edge.certificate or "").parent)},
+        },
     }

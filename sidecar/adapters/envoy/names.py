@@ -35,6 +35,9 @@ def typed(name: str, /, **fields: Any) -> Resource:
     return {"@type": f"type.googleapis.com/{name}", **fields}
 
 
+STREAMS = "compressed_streams"
+
+
 def serving(protocol: str) -> str:
     return f"serving_{protocol}"
 

@@ -24,6 +24,7 @@ from sidecar.adapters.envoy.names import (
     RELEASE,
     SEEN,
     SIZE,
+    STREAMS,
     WARMTH,
     WARMTH_HEADER,
     Resource,
@@ -42,7 +43,12 @@ _SERVER_QUESTIONS = "Server(Live|Ready|Metadata)"
 _CLOSED = "the gateway is open to inference and to questions about models; the rest is done by "
 _CLOSED += "operators, through the sidecar's API"
 
-_TRIES = 10
+_NOT_GRPC = "this port is for gRPC: content-type: application/grpc"
+
+_TRIES = 20
+"""With the pauses between them some eight seconds: a sidecar is restarted in less."""
+_LONGEST_SILENCE = "3600s"
+"""Of a request and its answer; one without a message would wait for it for ever."""
 _NOT_THERE, _NOT_THERE_OR_NOT_READY = (404,), (404, 503)
 """Triton has not loaded the model; with 503 it says so where the request names a version."""
 _GRPC_NOT_THERE = (
@@ -72,7 +78,8 @@ def http_routes(routes: Routes, largest_request: int) -> Resource:
 def grpc_routes(routes: Routes, largest_request: int) -> Resource:
     """All that gRPC clients may ask for; everything else is PERMISSION_DENIED.
 
-    Envoy cannot read compressed messages. Their routes go by what Triton answers.
+    Envoy cannot read compressed messages: such requests go by what Triton answers, and such
+    streams, which get no answer to go by, by way of the activator.
     """
     methods = "|".join(method.removeprefix("Model") for method in (*INFERENCES, *QUESTIONS))
     any_model = _regex(f"/{SERVICE}/Model({methods})")
@@ -91,19 +98,30 @@ def grpc_routes(routes: Routes, largest_request: int) -> Resource:
         SIZE: switched_off(),
     }
     server = f"/({SERVICE}/{_SERVER_QUESTIONS}|grpc.health.v1.Health/(Check|Watch))"
+    to_model = _to_model(GRPC, _grpc_retry())
+    of_stream = {"path": STREAM_PATH, "grpc": {}}
     found = [
-        {"match": {**any_model, "headers": compressed}, **_to_model(GRPC, _grpc_retry())},
-        *_own_grpc(routes),
         {
-            "match": {"path": STREAM_PATH},
-            **_to_model(GRPC, _grpc_retry()),
-            **stream,
+            "match": {**of_stream, "headers": compressed},
+            "route": {**to_model["route"], "cluster": STREAMS},
+            "typed_per_filter_config": {SIZE: switched_off()},
         },
-        {"match": any_model, **_to_model(GRPC, _grpc_retry()), **_reading_names(own)},
-        {"match": _regex(server), **_to_server(GRPC)},
+        {"match": {**any_model, "grpc": {}, "headers": compressed}, **to_model},
+        *_own_grpc(routes),
+        {"match": of_stream, **to_model, **stream},
+        {
+            "match": {**any_model, "grpc": {}},
+            "route": {**to_model["route"], "idle_timeout": _LONGEST_SILENCE},
+            **_reading_names(own),
+        },
+        {"match": {**_regex(server), "grpc": {}}, **_to_server(GRPC)},
+        {
+            "match": {"prefix": "/", "grpc": {}},
+            "direct_response": {"status": 403, "body": {"inline_string": _CLOSED}},
+        },
         {
             "match": {"prefix": "/"},
-            "direct_response": {"status": 403, "body": {"inline_string": _CLOSED}},
+            "direct_response": {"status": 415, "body": {"inline_string": _NOT_GRPC}},
         },
     ]
     return _configuration(GRPC, found, largest_request)
@@ -208,7 +226,7 @@ def _retry(*causes: str, repeatable: bool) -> Resource:
             [reset, "connect-failure", "refused-stream", "retriable-headers", *causes]
         ),
         "num_retries": _TRIES,
-        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.5s"},
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "1s"},
         "retry_priority": {
             "name": "envoy.retry_priorities.previous_priorities",
             "typed_config": typed(

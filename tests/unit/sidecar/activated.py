@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from sidecar.activator.serve import Activator
 from sidecar.errors import TooLate, UnknownObject
-from sidecar.runtime.activate import Heat
+from sidecar.core.activation import Heat
 from tests.eventually import eventually
 
 KNOWN = "m"

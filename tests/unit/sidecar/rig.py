@@ -11,7 +11,7 @@ import structlog
 from contract.layout import Store
 from sidecar.adapters.model_store import StoreFolder
 from sidecar.adapters.stage import StageFolder
-from sidecar.core.fleet import Operation, Profile, Server, Snapshot
+from sidecar.core.fleet import Operation, Profile, Server
 from sidecar.core.policy import Policy
 from sidecar.core.release import Release
 from sidecar.core.status import unready
@@ -22,11 +22,12 @@ from sidecar.runtime.collect import Collector
 from sidecar.runtime.drain import Drain
 from sidecar.runtime.drive import Driver
 from sidecar.runtime.execute import Executor
+from sidecar.runtime.hold import Hold
 from sidecar.runtime.learn import Learner
 from sidecar.runtime.loop import Loop
-from sidecar.runtime.observe import observe
 from sidecar.runtime.prove import Prover
 from sidecar.runtime.records import Records
+from sidecar.runtime.replicas import Replicas
 from sidecar.runtime.requests import Requests
 from sidecar.runtime.route import Router
 from sidecar.runtime.schedule import Schedule
@@ -133,7 +134,21 @@ class Sidecar:
             interval_s=1.0,
         )
         self.requests = Requests(self.world, self.loop.profile)
+        self.replicas = Replicas({}, {}, self.world.router, telemetry)
         self.running = asyncio.create_task(self.loop.run())
+
+    def hold(self, *, longest_s: float = 30.0, most: int = 100, most_per_model: int = 100) -> Hold:
+        """What the activator asks."""
+        return Hold(
+            self.world.waiting,
+            self.world.router,
+            self.replicas,
+            self.world.telemetry.counts,
+            own_free_bytes=lambda: 0,
+            longest_s=longest_s,
+            most=most,
+            most_per_model=most_per_model,
+        )
 
     async def die(self) -> None:
         self.running.cancel()
@@ -206,9 +221,6 @@ class Rig:
     def missing(self) -> list[str]:
         seen = self.sidecar.loop.snapshot
         return unready(seen) if seen else ["nothing was seen yet"]
-
-    async def look(self) -> Snapshot:
-        return await observe(self.sidecar.world)
 
     async def ended(self, operation: Operation) -> Operation:
         """The operation when it is done."""

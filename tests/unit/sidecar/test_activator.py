@@ -10,7 +10,6 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from sidecar.activator.serve import Activator
 from sidecar.core.fleet import Server
-from sidecar.runtime.hold import Hold
 from tests.builders import publish
 from tests.unit.sidecar.activated import ANY_PORT
 from tests.unit.sidecar.rig import Rig
@@ -28,16 +27,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 @pytest.fixture
 async def activator(rig: Rig) -> AsyncIterator[Activator]:
-    world = rig.sidecar.world
-    hold = Hold(
-        world.waiting,
-        world.router,
-        world.telemetry.counts,
-        longest_s=30,
-        most=100,
-        most_per_model=100,
-    )
-    async with Activator(hold, http=ANY_PORT, grpc=ANY_PORT) as activator:
+    async with Activator(rig.sidecar.hold(), http=ANY_PORT, grpc=ANY_PORT) as activator:
         yield activator
 
 

@@ -32,7 +32,7 @@ from sidecar.errors import (
     TooManyWaiting,
     UnknownObject,
 )
-from sidecar.runtime.activate import Heat
+from sidecar.core.activation import Heat
 from tests.builders import NOW_S
 
 FULL = DoesNotFit(

@@ -16,7 +16,7 @@ from sidecar.core.ledger import Hold, ledger
 from sidecar.core.memory import CPU
 from sidecar.core.release import ReleaseState
 from sidecar.errors import DoesNotFit, Quarantined, Refused, TooLate
-from sidecar.runtime.activate import Heat
+from sidecar.core.activation import Heat
 from sidecar.runtime.collect import SAVE_EVERY_S
 from sidecar.runtime.records import Records
 from tests.builders import MIB, publish, request

@@ -67,7 +67,7 @@ end
 function envoy_on_request(handle)
   local found = handle:streamInfo():dynamicMetadata():get("envoy.lb")
   local name = found and found["model"]
-  local own = name and handle:filterContext().models[name]
+  local own = name and handle:filterContext():get("models")[name]
   if not own then return end
   local headers = handle:headers()
   local path = headers:get(":path")
