@@ -17,7 +17,7 @@ from embedded.provision import Installation
 from embedded.supervisor import Supervisor
 from embedded.triton import TritonServer
 from pilotlight.admin import Admin
-from sidecar.compose import prepare_gateway
+from sidecar.compose.gateway import prepare_gateway
 from sidecar.settings import load_settings
 
 START_TIMEOUT_S = 60.0
@@ -176,6 +176,7 @@ class Stack:
             grpc_port=ports[1],
             metrics_port=ports[2],
             admin_key=key,
+            completes_configs=False,
         )
 
     def _gateway(self, envoy: Path, settings: Path, ports: Ports) -> EnvoyServer:

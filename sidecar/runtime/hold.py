@@ -104,7 +104,7 @@ class Hold:
                 self._refuse_absent(model, version)
                 return heat
             with suppress(PeerLost):
-                return await self._replicas.ensure(name, model, timeout_s=limit_s)
+                return await self._replicas.ensure(name, model, timeout_s=self._longest_s)
             await asyncio.sleep(REPLICAS_KNOWN_AFTER_S)
 
     def _refuse_absent(self, model: str, version: str) -> None:

@@ -70,6 +70,8 @@ class Replicas(AbstractAsyncContextManager["Replicas"]):
     async def ensure(self, name: str, model: str, *, timeout_s: float) -> Heat:
         """Return when the replica answers for the model; loaded once however many ask.
 
+        The first one's `timeout_s` holds for all who join: it is not that of a client.
+
         Raises:
             RequestRefused: why it does not.
             PeerLost: its sidecar does not answer.
@@ -78,10 +80,16 @@ class Replicas(AbstractAsyncContextManager["Replicas"]):
         first = key not in self._loading
         if first:
             task = asyncio.create_task(self._peers[name].ensure(model, timeout_s=timeout_s))
-            task.add_done_callback(lambda _: self._loading.pop(key, None))
+            task.add_done_callback(lambda ended: self._ended(key, ended))
             self._loading[key] = task
         heat = await asyncio.shield(self._loading[key])
         return heat if first or heat is Heat.HIT else Heat.JOINED
+
+    def _ended(self, key: tuple[str, str], task: asyncio.Task[Heat]) -> None:
+        del self._loading[key]
+        if not task.cancelled():
+            # Looked at, also where everybody who waited has gone.
+            task.exception()
 
     async def _follow(self, name: str) -> None:
         missed = 0

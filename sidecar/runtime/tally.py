@@ -1,9 +1,11 @@
 """Requests of clients, told apart from warm-up and from our own queries."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 Counts = Mapping[str, Mapping[int, int]]
 Version = tuple[str, int]
+QUIET_LOOKS = 3
 
 
 class Tally:
@@ -57,18 +59,26 @@ class Tally:
         return found
 
 
+@dataclass(slots=True)
+class _Counted:
+    """Of one model, since it was last quiet."""
+
+    by_server: int = 0
+    by_gateway: int = 0
+    told: int = 0
+    quiet_looks: int = 0
+
+
 class Arrivals:
     """What two witnesses say of the same requests: Triton, and the gateway before it.
 
     Triton does not see what it was never asked, such as a request that was refused while its
     model was loaded. The gateway does not see what went past it, and each stream only once.
-    Who has counted more since the beginning is believed.
+    Who has counted more since the model was last quiet is believed; one may count a look later.
     """
 
     def __init__(self) -> None:
-        self._by_server: dict[str, int] = {}
-        self._by_gateway: dict[str, int] = {}
-        self._told: dict[str, int] = {}
+        self._counted: dict[str, _Counted] = {}
         self._seen: Mapping[str, int] | None = None
 
     def take(
@@ -77,21 +87,29 @@ class Arrivals:
         """New requests per model.
 
         `by_server` are new ones, `totals` those since the gateway's start; None when it does not
-        answer. What it had counted before the first time, and models that are in neither, do not
-        matter.
+        answer. What it had counted before the first time does not matter.
         """
         new = _grown(self._seen, totals) if totals is not None else {}
         self._seen = totals if totals is not None else self._seen
-        for counts, counted in ((by_server, self._by_server), (new, self._by_gateway)):
-            for model, count in counts.items():
-                counted[model] = counted.get(model, 0) + count
         found = {}
         for model in by_server.keys() | new.keys():
-            most = max(self._by_server.get(model, 0), self._by_gateway.get(model, 0))
-            if most > self._told.get(model, 0):
-                found[model] = most - self._told.get(model, 0)
-                self._told[model] = most
+            counted = self._counted.setdefault(model, _Counted())
+            counted.quiet_looks = 0
+            counted.by_server += by_server.get(model, 0)
+            counted.by_gateway += new.get(model, 0)
+            most = max(counted.by_server, counted.by_gateway)
+            if most > counted.told:
+                found[model] = most - counted.told
+                counted.told = most
+        self._forget_quiet(by_server.keys() | new.keys())
         return found
+
+    def _forget_quiet(self, asked: Collection[str]) -> None:
+        for model in self._counted.keys() - asked:
+            counted = self._counted[model]
+            counted.quiet_looks += 1
+            if counted.quiet_looks > QUIET_LOOKS:
+                del self._counted[model]
 
 
 def _grown(before: Mapping[str, int] | None, now: Mapping[str, int]) -> dict[str, int]:

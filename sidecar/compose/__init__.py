@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
@@ -16,17 +16,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from contract.layout import Store
-from sidecar.activator.serve import Activator
-from sidecar.adapters.envoy.admin import Admin
-from sidecar.adapters.envoy.gateway import EnvoyGateway
-from sidecar.adapters.envoy.gateway import Plan as GatewayPlan
-from sidecar.adapters.envoy.listeners import Edge
-from sidecar.adapters.envoy.names import GRPC, HTTP
 from sidecar.adapters.meters import CombinedMeter
 from sidecar.adapters.metrics_meter import MetricsMeter
 from sidecar.adapters.model_store import StoreFolder
 from sidecar.adapters.page_cache import FilePageCache
-from sidecar.adapters.peer import SidecarPeer
 from sidecar.adapters.process_meter import ProcessMeter
 from sidecar.adapters.server_process import ServerProcess
 from sidecar.adapters.sqlite_state import SqliteState
@@ -34,10 +27,9 @@ from sidecar.adapters.stage import StageFolder
 from sidecar.adapters.triton_grpc import TritonGrpc
 from sidecar.api.app import create_app
 from sidecar.api.auth import Caller, Callers
+from sidecar.compose.gateway import new_router, start_activator
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import Server
-from sidecar.core.replicas import free_bytes
-from sidecar.core.routing import Replica, Routes
 from sidecar.errors import InvalidSettings
 from sidecar.ports import MemoryMeter
 from sidecar.runtime.activate import Waiting
@@ -47,24 +39,18 @@ from sidecar.runtime.drain import Drain
 from sidecar.runtime.drive import Driver
 from sidecar.runtime.execute import Executor
 from sidecar.runtime.fit import refuse_overflow
-from sidecar.runtime.hold import Hold
 from sidecar.runtime.learn import Learner
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.prove import Prover
 from sidecar.runtime.records import Records
-from sidecar.runtime.replicas import Replicas
-from sidecar.runtime.route import Router
 from sidecar.runtime.schedule import Schedule
 from sidecar.runtime.telemetry import Telemetry
 from sidecar.runtime.warm import Warmer
 from sidecar.runtime.world import World
 from sidecar.settings import (
-    OWN_REPLICA,
     ApiSettings,
-    GatewaySettings,
     ServerSettings,
     Settings,
-    host_and_port,
     read_secret,
 )
 
@@ -120,7 +106,7 @@ async def _serve(settings: Settings) -> None:
             records=Records(state),
             board=Board(),
             waiting=Waiting(),
-            router=await _router(settings, telemetry, stack),
+            router=await new_router(settings, telemetry, stack),
             telemetry=telemetry,
         )
         prover = Prover(world, query_timeout_s=settings.query_timeout_s)
@@ -142,9 +128,7 @@ async def _serve(settings: Settings) -> None:
         )
         await refuse_overflow(world, loop.policy, loop.profile())
         if settings.gateway is not None:
-            replicas = await _replicas(settings.gateway, world, stack)
-            activator = _activator(settings.gateway, world, replicas, loop)
-            await stack.enter_async_context(activator)
+            await start_activator(settings.gateway, world, loop, stack)
         app = create_app(world, loop, state, callers)
         await _until_stopped(app, world, loop, settings)
 
@@ -157,90 +141,6 @@ async def _meter(serving: ServerSettings, stack: AsyncExitStack) -> MemoryMeter:
     metrics = MetricsMeter(serving.metrics, gpu_uuids=serving.gpu_uuids)
     await stack.enter_async_context(metrics)
     return CombinedMeter(metrics, processes) if serving.is_local else metrics
-
-
-async def _router(settings: Settings, telemetry: Telemetry, stack: AsyncExitStack) -> Router:
-    serving = settings.servers[Server.SERVING]
-    own = Replica(name=OWN_REPLICA, http=serving.http or "", grpc=serving.grpc, models=frozenset())
-    if settings.gateway is None:
-        return Router(None, own, telemetry)
-    admin = Admin(f"http://{settings.gateway.admin}")
-    await stack.enter_async_context(admin)
-    return Router(_envoy_gateway(settings.gateway, settings.servers, admin), own, telemetry)
-
-
-def prepare_gateway(settings: Settings) -> None:
-    """Write what Envoy needs to start, before there is a sidecar. Loaded is nothing then.
-
-    Raises:
-        InvalidSettings: there is no gateway, or the file of an API key cannot be read.
-        GatewayLost: a file cannot be written, or a name not be resolved.
-    """
-    if settings.gateway is None:
-        raise InvalidSettings("the settings have no section `gateway`")
-    admin = Admin(f"http://{settings.gateway.admin}")
-    gateway = _envoy_gateway(settings.gateway, settings.servers, admin)
-    asyncio.run(gateway.write(Routes()))
-
-
-def _envoy_gateway(
-    gateway: GatewaySettings, servers: Mapping[Server, ServerSettings], admin: Admin
-) -> EnvoyGateway:
-    """Raises InvalidSettings when the file of an API key cannot be read."""
-    canary = servers[Server.CANARY]
-    tls = gateway.tls
-    edge = Edge(
-        addresses={HTTP: host_and_port(gateway.http), GRPC: host_and_port(gateway.grpc)},
-        largest_request_bytes=gateway.largest_request,
-        certificate=str(tls.certificate) if tls else None,
-        key=str(tls.key) if tls else None,
-        api_keys={key.client: read_secret(key.file) or "" for key in gateway.api_keys},
-    )
-    plan = GatewayPlan(
-        seen_folder=str(gateway.seen_folder or gateway.folder.resolve()),
-        edge=edge,
-        admin=host_and_port(gateway.admin),
-        activator={HTTP: gateway.activator.http, GRPC: gateway.activator.grpc},
-        canary={HTTP: canary.http, GRPC: canary.grpc} if canary.http else None,
-        largest_heap_bytes=gateway.memory,
-    )
-    return EnvoyGateway(gateway.folder, plan, admin)
-
-
-async def _replicas(gateway: GatewaySettings, world: World, stack: AsyncExitStack) -> Replicas:
-    peers = {
-        said.name: await stack.enter_async_context(
-            SidecarPeer(said.api, read_secret(said.token_file))
-        )
-        for said in gateway.replicas
-    }
-    addresses = {
-        said.name: Replica(name=said.name, http=said.http, grpc=said.grpc, models=frozenset())
-        for said in gateway.replicas
-    }
-    replicas = Replicas(peers, addresses, world.router, world.telemetry)
-    return await stack.enter_async_context(replicas)
-
-
-def _activator(gateway: GatewaySettings, world: World, replicas: Replicas, loop: Loop) -> Activator:
-    def own_free_bytes() -> int:
-        return free_bytes(loop.snapshot, loop.policy) if loop.snapshot else 0
-
-    hold = Hold(
-        world.waiting,
-        world.router,
-        replicas,
-        world.telemetry.counts,
-        own_free_bytes=own_free_bytes,
-        longest_s=gateway.longest_hold_s,
-        most=gateway.most_waiting,
-        most_per_model=gateway.most_waiting_per_model,
-    )
-    return Activator(
-        hold,
-        http=host_and_port(gateway.activator.http),
-        grpc=host_and_port(gateway.activator.grpc),
-    )
 
 
 def _callers(api: ApiSettings) -> Callers:
