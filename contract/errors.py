@@ -3,7 +3,8 @@
 ContractError
 ├── InvalidVersion      a version is not a positive integer without leading zeros
 ├── UnsupportedDatatype a tensor's datatype has no numpy counterpart
-└── InvalidArtifact     a file in the store is missing, unreadable or says something impossible
+├── InvalidArtifact     a file in the store is missing, unreadable or says something impossible
+└── InvalidRequest      bytes are no request for inference, or its tensors are not in it
 """
 
 
@@ -20,4 +21,8 @@ class UnsupportedDatatype(ContractError):
 
 
 class InvalidArtifact(ContractError):
+    pass
+
+
+class InvalidRequest(ContractError):
     pass

@@ -130,9 +130,9 @@ class PageCache(Protocol):
 
 
 class Peer(Protocol):
-    """The sidecar of another replica behind the same gateway.
+    """The sidecar of another replica behind the same gateway, and its Triton.
 
-    Every method raises PeerLost when it does not answer.
+    `look` and `ensure` raise PeerLost when the sidecar does not answer.
     """
 
     async def look(self, routed: str) -> Announcement:
@@ -140,6 +140,9 @@ class Peer(Protocol):
 
     async def ensure(self, model: str, *, timeout_s: float) -> Heat:
         """Return when its Triton answers for the model. Raises RequestRefused."""
+
+    async def serves(self, model: str) -> bool:
+        """Whether its Triton has the model, asked past its sidecar."""
 
 
 class Gateway(Protocol):

@@ -12,6 +12,7 @@ import uvicorn
 from sidecar.activator.grpc import GrpcDoor
 from sidecar.activator.holding import Holding
 from sidecar.activator.http import HttpDoor
+from sidecar.activator.samples import NO_SAMPLES, Samples
 from sidecar.errors import InvalidSettings
 from sidecar.runtime.hold import Hold
 
@@ -33,18 +34,21 @@ _GRPC_OPTIONS = (
 class Activator(AbstractAsyncContextManager["Activator"]):
     """Listens while it is entered; `http` and `grpc` are then the addresses that it got."""
 
-    def __init__(self, hold: Hold, *, http: Address, grpc: Address) -> None:
+    def __init__(
+        self, hold: Hold, samples: Samples = NO_SAMPLES, *, http: Address, grpc: Address
+    ) -> None:
         """Port 0 means any that is free."""
         self.http = http
         self.grpc = grpc
         self._holding = Holding(hold)
+        self._samples = samples
         self._at_end = AsyncExitStack()
 
     async def __aenter__(self) -> "Activator":
         """Raises InvalidSettings when a port is taken."""
         async with AsyncExitStack() as stack:
-            self.http = await _serve_http(HttpDoor(self._holding), self.http, stack)
-            self.grpc = await _serve_grpc(GrpcDoor(self._holding), self.grpc, stack)
+            self.http = await _serve_http(HttpDoor(self._holding, self._samples), self.http, stack)
+            self.grpc = await _serve_grpc(GrpcDoor(self._holding, self._samples), self.grpc, stack)
             # The first to be called: the servers wait for what is held.
             stack.callback(self._holding.close)
             self._at_end = stack.pop_all()

@@ -1,5 +1,6 @@
 """Another replica's sidecar, over its REST API."""
 
+import time
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from types import TracebackType
@@ -20,6 +21,10 @@ from sidecar.errors import (
 )
 
 LOOK_TIMEOUT_S = 0.5
+LONGEST_WAIT_S = 30.0
+# The token is for the sidecar only.
+_NO_TOKEN = {"Authorization": ""}
+SHORTEST_WAIT_S = 0.001
 SLACK_S = 2.0
 """By which we wait longer than we allow the peer to hold."""
 
@@ -27,9 +32,11 @@ SLACK_S = 2.0
 class SidecarPeer(AbstractAsyncContextManager["SidecarPeer"]):
     """A `ports.Peer`. The token must be an operator's: the peer loads models for us."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, *, triton: str) -> None:
+        """`triton` is the `host:port` of its Triton's HTTP endpoint."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._url = url
+        self._triton = f"http://{triton}"
         self._client = httpx2.AsyncClient(base_url=url, headers=headers)
 
     async def __aexit__(
@@ -41,19 +48,49 @@ class SidecarPeer(AbstractAsyncContextManager["SidecarPeer"]):
         await self._client.aclose()
 
     async def look(self, routed: str) -> Announcement:
-        said = await self._ask("GET", "/v1/replica", {"routed": routed}, LOOK_TIMEOUT_S)
-        return Announcement(
-            models=frozenset(said["models"]),
-            stateful=frozenset(said["stateful"]),
-            joined=said["joined"],
-            free_bytes=said["free_bytes"],
-        )
+        try:
+            said = await self._ask("GET", "/v1/replica", {"routed": routed}, LOOK_TIMEOUT_S)
+            return Announcement(
+                models={model: tuple(versions) for model, versions in said["models"].items()},
+                stateful=frozenset(said["stateful"]),
+                joined=bool(said["joined"]),
+                free_bytes=int(said["free_bytes"]),
+            )
+        except (RequestRefused, KeyError, TypeError, AttributeError) as error:
+            raise self._not_understood(error) from error
 
     async def ensure(self, model: str, *, timeout_s: float) -> Heat:
+        """Asks again where the peer lets nobody wait for so long."""
+        ends_s = time.monotonic() + timeout_s
+        while True:
+            left_s = max(ends_s - time.monotonic(), SHORTEST_WAIT_S)
+            try:
+                return await self._ensure(model, min(left_s, LONGEST_WAIT_S))
+            except TooLate:
+                if left_s <= LONGEST_WAIT_S:
+                    raise
+
+    async def serves(self, model: str) -> bool:
+        path = f"{self._triton}/v2/models/{model}/ready"
+        try:
+            answer = await self._client.get(path, timeout=LOOK_TIMEOUT_S, headers=_NO_TOKEN)
+        except httpx2.HTTPError:
+            return False
+        return answer.is_success
+
+    async def _ensure(self, model: str, timeout_s: float) -> Heat:
         query = {"timeout": f"{timeout_s:.3f}s"}
-        path = f"/v1/models/{model}:ensure"
-        said = await self._ask("POST", path, query, timeout_s + SLACK_S)
-        return Heat(said["warmth"])
+        said = await self._ask("POST", f"/v1/models/{model}:ensure", query, timeout_s + SLACK_S)
+        try:
+            return Heat(said["warmth"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._not_understood(error) from error
+
+    def _not_understood(self, error: Exception) -> PeerLost:
+        return PeerLost(
+            f"the sidecar at {self._url} says nothing that we understand: {error!r}; it must be "
+            "of the same version as this one"
+        )
 
     async def _ask(
         self, method: str, path: str, query: dict[str, str], timeout_s: float

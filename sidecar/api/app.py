@@ -10,20 +10,32 @@ from sidecar.api.control import control_routes
 from sidecar.api.devices import device_routes
 from sidecar.api.document import complete_document
 from sidecar.api.events import event_routes
+from sidecar.api.front import Front
+from sidecar.api.gateway import gateway_routes
 from sidecar.api.health import health_routes
 from sidecar.api.idempotency import Answers
 from sidecar.api.models import model_routes
 from sidecar.api.operations import operation_routes
 from sidecar.api.planning import planning_routes
 from sidecar.api.problems import add_problem_handlers
+from sidecar.api.replica import replica_routes
 from sidecar.api.specs import spec_routes
+from sidecar.api.traffic import traffic_routes
 from sidecar.ports import StateStore
+from sidecar.runtime.gateway_gauges import GatewayGauges
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.requests import Requests
 from sidecar.runtime.world import World
 
 
-def create_app(world: World, loop: Loop, state: StateStore, callers: Callers) -> FastAPI:
+def create_app(
+    world: World,
+    loop: Loop,
+    state: StateStore,
+    callers: Callers,
+    front: Front | None = None,
+) -> FastAPI:
+    """`front` is what there is to know of the gateway; None without one."""
     app = FastAPI(
         title="Pilotlight",
         summary="What Triton holds, why, and how a new version gets its traffic.",
@@ -36,12 +48,17 @@ def create_app(world: World, loop: Loop, state: StateStore, callers: Callers) ->
     app.add_middleware(RequestContext)
     add_problem_handlers(app)
     app.include_router(health_routes(loop, world.telemetry))
+    if front is not None:
+        world.telemetry.registry.register(GatewayGauges(world.router, world.waiting))
     requests = Requests(world, loop.profile)
     for routes in (
-        model_routes(loop),
+        model_routes(loop, front),
         action_routes(requests),
         spec_routes(loop, requests, world.records, world.store),
+        traffic_routes(loop, requests, world, front),
+        gateway_routes(loop, world, front),
         device_routes(loop),
+        replica_routes(loop, world.router),
         planning_routes(loop),
         control_routes(loop, requests, world.records),
         operation_routes(world.records, state),

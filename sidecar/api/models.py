@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from contract.intent import Tier
+from sidecar.api.front import Front, counted
 from sidecar.api.paging import Paged
 from sidecar.api.planning_schemas import ExplanationBody
 from sidecar.api.problems import problems
@@ -15,7 +16,7 @@ from sidecar.core.status import warmth as warmth_of
 from sidecar.runtime.loop import Loop
 
 
-def model_routes(loop: Loop) -> APIRouter:
+def model_routes(loop: Loop, front: Front | None) -> APIRouter:
     router = APIRouter(prefix="/v1/models", tags=["models"])
 
     @router.get("", summary="List models", responses=problems("invalid_page_token"))
@@ -33,7 +34,7 @@ def model_routes(loop: Loop) -> APIRouter:
             ),
             str,
         )
-        models = [_body(weighing, name) for name in found]
+        models = [_body(weighing, name, front) for name in found]
         return ModelList(models=models, next_page_token=following)
 
     @router.get(
@@ -45,17 +46,20 @@ def model_routes(loop: Loop) -> APIRouter:
         """What the planner weighs: demand, cost, price, and what a load would evict now."""
         snapshot = seen(loop)
         stored_model(snapshot.models, model)
-        return ExplanationBody.of(explain(snapshot, loop.policy, loop.now_s, model))
+        found = explain(snapshot, loop.policy, loop.now_s, model)
+        return ExplanationBody.of(found, counted(front, snapshot, model))
 
     @router.get("/{model}", summary="Look at a model", responses=problems("unknown_model"))
     async def get_model(model: str) -> ModelBody:
         """One model: tier, warmth, versions, and why it is as it is."""
         weighing = weighed(loop)
         stored_model(weighing.snapshot.models, model)
-        return _body(weighing, model)
+        return _body(weighing, model, front)
 
     return router
 
 
-def _body(weighing: Weighing, model: str) -> ModelBody:
-    return ModelBody.of(model_status(weighing.snapshot, model), weighing.figures(model))
+def _body(weighing: Weighing, model: str, front: Front | None) -> ModelBody:
+    snapshot = weighing.snapshot
+    traffic = counted(front, snapshot, model)
+    return ModelBody.of(model_status(snapshot, model), weighing.figures(model), traffic)

@@ -29,6 +29,7 @@ from sidecar.core.ledger import Account, Hold
 from sidecar.core.policy import OnDrift, Policy
 from sidecar.core.ranking import Ranking
 from sidecar.core.steady import Curve, sparkline
+from sidecar.core.traffic import Traffic
 from sidecar.core.what_if import Choice, Outlook, WhatIf
 from sidecar.settings import DeviceName
 
@@ -212,10 +213,10 @@ class ExplanationBody(BaseModel):
     curves: list[CurveBody]
 
     @classmethod
-    def of(cls, found: Explanation) -> Self:
+    def of(cls, found: Explanation, traffic: Traffic | None) -> Self:
         load = found.load
         return cls(
-            model=ModelBody.of(found.status, found.figures),
+            model=ModelBody.of(found.status, found.figures, traffic),
             ranking=found.ranking,
             price=found.price,
             stays_because=found.stays_because,

@@ -42,6 +42,8 @@ CODES = {
     "method_not_allowed": Kind(405, "Method not allowed"),
     "already_serving": Kind(409, "The version serves already"),
     "changed_meanwhile": Kind(409, "Somebody else changed it at the same time"),
+    "no_gateway": Kind(409, "There is no gateway"),
+    "no_mirror": Kind(409, "Canary cannot get copies of requests"),
     "model_is_hot": Kind(409, "A hot model stays loaded"),
     "not_quarantined": Kind(409, "The model does not rest"),
     "nothing_to_roll_back": Kind(409, "Nothing to roll back"),
@@ -55,11 +57,14 @@ CODES = {
     "invalid_page_token": Kind(422, "Not a page token of this list"),
     "idempotency_key_reused": Kind(422, "The idempotency key belongs to another request"),
     "signature_changed": Kind(422, "The version takes other requests"),
+    "stateful_model": Kind(422, "The model keeps state between requests"),
     "quarantined": Kind(423, "The model rests after failures"),
     "precondition_required": Kind(428, "If-Match is missing"),
+    "too_many_waiting": Kind(429, "Too many requests wait", {"Retry-After": "1"}),
     "internal_error": Kind(500, "A bug of the sidecar"),
     "state_unavailable": Kind(503, "The state cannot be read or written", {"Retry-After": "5"}),
     "not_now": Kind(503, "The sidecar begins nothing now", {"Retry-After": "5"}),
+    "held_too_long": Kind(503, "Held for as long as may be", {"Retry-After": "1"}),
     "deadline_passed": Kind(504, "The caller's deadline passed"),
     "insufficient_memory": Kind(507, "The model does not fit"),
 }
@@ -109,6 +114,10 @@ class Problem(BaseModel):
     """All that is wrong with the request, for `invalid_request`."""
     role: str | None = None
     """The role that is needed, for `forbidden`."""
+    version: str | None = None
+    """The one that the request names, for `unknown_version` where it was held."""
+    retry_after_s: float | None = None
+    """For `too_many_waiting` and `held_too_long`, which only clients of the gateway meet."""
     until: datetime | None = None
     """The end of the rest, for `quarantined`."""
     device: str | None = None

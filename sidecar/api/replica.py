@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from sidecar.api.problems import problems
 from sidecar.api.schemas import ReplicaBody
 from sidecar.api.seen import seen
+from sidecar.core.fleet import Server
 from sidecar.core.replicas import free_bytes
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.route import Router
@@ -26,7 +27,10 @@ def replica_routes(loop: Loop, router: Router) -> APIRouter:
         if routed is not None:
             await router.acknowledge(routed)
         return ReplicaBody(
-            models=sorted(router.own.models),
+            models={
+                model: sorted(snapshot.servers[Server.SERVING].ready(model))
+                for model in sorted(router.own.models)
+            },
             stateful=sorted(router.own.stateful),
             joined=router.own.joined,
             free_bytes=free_bytes(snapshot, loop.policy),

@@ -8,14 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from contract.intent import Tier
 from contract.layout import MAX_VERSION
 from contract.strict import Strict
+from sidecar.api.traffic_schemas import TrafficBody
+from sidecar.core.activation import Heat
 from sidecar.core.events import EventDetail, EventName
 from sidecar.core.figures import Figures
 from sidecar.core.fleet import Control, Mode, Operation, OperationKind, Profile
 from sidecar.core.release import Release, ReleaseState
 from sidecar.core.spec import Spec
 from sidecar.core.status import ModelStatus, Warmth
+from sidecar.core.traffic import Traffic
 from sidecar.ports import Entry
-from sidecar.runtime.activate import Heat
 
 MAX_ENTRY_ID = 2**63 - 1
 ENTRY_ID = Annotated[int, Field(ge=0, le=MAX_ENTRY_ID)]
@@ -32,6 +34,7 @@ class ModelBody(BaseModel):
 
     `score` is what holding it is worth: cold-start seconds per hour for each GiB, or the
     ranking's own unit. `quarantined_until` is null also for a quarantine that a person ends.
+    `traffic` is null without a gateway.
     """
 
     name: str
@@ -49,10 +52,11 @@ class ModelBody(BaseModel):
     score: float
     quarantined: bool
     quarantined_until: datetime | None
+    traffic: TrafficBody | None
     reason: str
 
     @classmethod
-    def of(cls, status: ModelStatus, figures: Figures) -> Self:
+    def of(cls, status: ModelStatus, figures: Figures, traffic: Traffic | None) -> Self:
         return cls(
             name=status.name,
             tier=status.tier,
@@ -69,6 +73,7 @@ class ModelBody(BaseModel):
             score=figures.score,
             quarantined=figures.quarantined,
             quarantined_until=_utc_or_none(figures.quarantined_until_s),
+            traffic=traffic and TrafficBody.of(traffic),
             reason=status.reason,
         )
 
@@ -235,6 +240,15 @@ class EntryBody(BaseModel):
 
 class AuditPage(NextPage):
     entries: list[EntryBody]
+
+
+class ReplicaBody(BaseModel):
+    """`models` maps each to its versions; `free_bytes` is what the largest device can be given."""
+
+    models: dict[str, list[int]]
+    stateful: list[str]
+    joined: bool
+    free_bytes: int
 
 
 class Alive(BaseModel):

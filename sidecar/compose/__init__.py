@@ -27,7 +27,7 @@ from sidecar.adapters.stage import StageFolder
 from sidecar.adapters.triton_grpc import TritonGrpc
 from sidecar.api.app import create_app
 from sidecar.api.auth import Caller, Callers
-from sidecar.compose.gateway import new_router, start_activator
+from sidecar.compose.gateway import front_of, new_router, start_activator
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import Server
 from sidecar.errors import InvalidSettings
@@ -35,6 +35,7 @@ from sidecar.ports import MemoryMeter
 from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
 from sidecar.runtime.collect import Collector
+from sidecar.runtime.compare import Comparer
 from sidecar.runtime.drain import Drain
 from sidecar.runtime.drive import Driver
 from sidecar.runtime.execute import Executor
@@ -56,6 +57,8 @@ from sidecar.settings import (
 
 # For answers that are under way when the sidecar is stopped.
 GRACE_S = 5
+# Where another sidecar drives the gateway, which routes our models.
+DRAIN_S = 60.0
 
 
 def run(settings: Settings) -> None:
@@ -113,7 +116,7 @@ async def _serve(settings: Settings) -> None:
         learner = Learner(world)
         warmer = Warmer(world, query_timeout_s=settings.query_timeout_s)
         drain = Drain(
-            world, longest_s=settings.gateway.longest_drain_s if settings.gateway else 0.0
+            world, longest_s=settings.gateway.longest_drain_s if settings.gateway else DRAIN_S
         )
         driver = Driver(
             world, prover, warmer, learner, drain, load_timeout_s=settings.load_timeout_s
@@ -127,9 +130,11 @@ async def _serve(settings: Settings) -> None:
             interval_s=settings.interval_s,
         )
         await refuse_overflow(world, loop.policy, loop.profile())
+        comparer = Comparer(world, lambda: loop.snapshot, query_timeout_s=settings.query_timeout_s)
+        await stack.enter_async_context(comparer)
         if settings.gateway is not None:
-            await start_activator(settings.gateway, world, loop, stack)
-        app = create_app(world, loop, state, callers)
+            await start_activator(settings.gateway, world, loop, comparer, stack)
+        app = create_app(world, loop, state, callers, front_of(settings, comparer))
         await _until_stopped(app, world, loop, settings)
 
 

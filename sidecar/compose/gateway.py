@@ -10,12 +10,15 @@ from sidecar.adapters.envoy.gateway import EnvoyGateway, Plan
 from sidecar.adapters.envoy.listeners import Edge
 from sidecar.adapters.envoy.names import GRPC, HTTP
 from sidecar.adapters.peer import SidecarPeer
+from sidecar.api.front import Front
 from sidecar.core.fleet import Server
 from sidecar.core.replicas import free_bytes
 from sidecar.core.routing import Replica, Routes
 from sidecar.errors import InvalidSettings
+from sidecar.runtime.compare import Comparer
 from sidecar.runtime.hold import Hold
 from sidecar.runtime.loop import Loop
+from sidecar.runtime.place import Placer
 from sidecar.runtime.replicas import Replicas
 from sidecar.runtime.route import Router
 from sidecar.runtime.telemetry import Telemetry
@@ -30,14 +33,32 @@ from sidecar.settings import (
 )
 
 
+def front_of(settings: Settings, comparer: Comparer) -> Front | None:
+    if settings.gateway is None:
+        return None
+    return Front(
+        http=settings.gateway.http,
+        grpc=settings.gateway.grpc,
+        can_mirror=settings.servers[Server.CANARY].http is not None,
+        comparison=comparer.comparison,
+    )
+
+
 async def new_router(settings: Settings, telemetry: Telemetry, stack: AsyncExitStack) -> Router:
     serving = settings.servers[Server.SERVING]
-    own = Replica(name=OWN_REPLICA, http=serving.http or "", grpc=serving.grpc, models=frozenset())
+    own = Replica(
+        name=OWN_REPLICA,
+        http=serving.http or "",
+        grpc=serving.grpc,
+        models=frozenset(),
+        joined=False,
+    )
     if settings.gateway is None:
         return Router(None, own, telemetry)
     admin = Admin(f"http://{settings.gateway.admin}")
     await stack.enter_async_context(admin)
-    return Router(_envoy(settings.gateway, settings.servers, admin), own, telemetry)
+    gateway = _envoy(settings.gateway, settings.servers, admin)
+    return Router(gateway, own, telemetry, has_others=bool(settings.gateway.replicas))
 
 
 def prepare_gateway(settings: Settings) -> None:
@@ -81,7 +102,7 @@ def _envoy(
 async def _replicas(gateway: GatewaySettings, world: World, stack: AsyncExitStack) -> Replicas:
     peers = {
         said.name: await stack.enter_async_context(
-            SidecarPeer(said.api, read_secret(said.token_file))
+            SidecarPeer(said.api, read_secret(said.token_file), triton=said.http)
         )
         for said in gateway.replicas
     }
@@ -94,9 +115,11 @@ async def _replicas(gateway: GatewaySettings, world: World, stack: AsyncExitStac
 
 
 async def start_activator(
-    gateway: GatewaySettings, world: World, loop: Loop, stack: AsyncExitStack
+    gateway: GatewaySettings, world: World, loop: Loop, comparer: Comparer, stack: AsyncExitStack
 ) -> None:
     """Listen for requests that Envoy sends us, until the stack is closed.
+
+    Copies that it samples go to the comparer.
 
     Raises:
         InvalidSettings: a port is taken, or a secret is missing.
@@ -105,18 +128,26 @@ async def start_activator(
     def own_free_bytes() -> int:
         return free_bytes(loop.snapshot, loop.policy) if loop.snapshot else 0
 
-    hold = Hold(
+    placer = Placer(
         world.waiting,
         world.router,
         await _replicas(gateway, world, stack),
-        world.telemetry.counts,
+        world.telemetry,
         own_free_bytes=own_free_bytes,
+        longest_s=gateway.longest_hold_s,
+    )
+    hold = Hold(
+        world.waiting,
+        world.router,
+        placer,
+        world.telemetry.counts,
         longest_s=gateway.longest_hold_s,
         most=gateway.most_waiting,
         most_per_model=gateway.most_waiting_per_model,
     )
     activator = Activator(
         hold,
+        comparer,
         http=host_and_port(gateway.activator.http),
         grpc=host_and_port(gateway.activator.grpc),
     )

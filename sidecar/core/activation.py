@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sidecar.core.actions import Blocked
-from sidecar.core.fleet import Mode, Quarantine, Server, Snapshot
+from sidecar.core.fleet import Mode, Quarantine, Snapshot
+from sidecar.core.routing import is_served
 
 
 class Heat(StrEnum):
@@ -40,8 +41,10 @@ def verdict(
     snapshot: Snapshot, blocked: Mapping[str, Blocked], model: str, now_s: float
 ) -> Verdict | None:
     """None while it is worth waiting."""
-    if snapshot.servers[Server.SERVING].answers(model) and snapshot.is_wanted(model):
+    if is_served(snapshot, model):
         return Answers()
+    if model in snapshot.leaving:
+        return None
     if model not in snapshot.models:
         return NotServed()
     quarantine = snapshot.quarantine.get(model)
@@ -50,6 +53,4 @@ def verdict(
     obstacle = blocked.get(model)
     if obstacle is not None and obstacle.is_final:
         return obstacle
-    if snapshot.mode is not Mode.RUNNING:
-        return Resting(mode=snapshot.mode)
-    return None
+    return None if snapshot.mode is Mode.RUNNING else Resting(mode=snapshot.mode)

@@ -48,9 +48,7 @@ class Finding:
     same_top: int
 
 
-def findings(
-    answers: Mapping[Server, Answer], limits: Mapping[str, float]
-) -> tuple[Finding, ...]:
+def findings(answers: Mapping[Server, Answer], limits: Mapping[str, float]) -> tuple[Finding, ...]:
     """One for each output of serving's; none when a server has failed.
 
     `limits` are scaled errors per output, as in a manifest.
@@ -74,7 +72,7 @@ def findings(
 
 
 def _tops(expected: NDArray[np.generic], got: NDArray[np.generic] | None) -> tuple[int, int]:
-    if expected.dtype.kind != "f" or expected.ndim == 0 or expected.shape[-1] < 2:
+    if expected.dtype.kind != "f" or expected.ndim == 0 or expected.shape[-1] <= 1:
         return 0, 0
     rows = expected.size // expected.shape[-1]
     if got is None or got.shape != expected.shape:
@@ -138,7 +136,7 @@ class Comparison:
     """Of one version on each server, over the requests that both were asked.
 
     `compared` are those that both answered, `agreeing` those with every output within the
-    manifest's tolerance.
+    manifest's tolerance. `unreadable` is why the last request that could not be read was not.
     """
 
     sides: Mapping[Server, Side]
@@ -146,6 +144,7 @@ class Comparison:
     agreeing: int = 0
     outputs: Mapping[str, Agreement] = field(default_factory=dict)
     missed: Mapping[Missed, int] = field(default_factory=dict)
+    unreadable: str | None = None
 
     @classmethod
     def between(cls, versions: Mapping[Server, int]) -> "Comparison":
@@ -155,9 +154,7 @@ class Comparison:
     def versions(self) -> Mapping[Server, int]:
         return {server: side.version for server, side in self.sides.items()}
 
-    def with_(
-        self, answers: Mapping[Server, Answer], found: tuple[Finding, ...]
-    ) -> "Comparison":
+    def with_(self, answers: Mapping[Server, Answer], found: tuple[Finding, ...]) -> "Comparison":
         """With one more request. `found` are the `findings` of its answers."""
         both = all(answer.failure is None for answer in answers.values())
         agree = both and all(finding.reason is None for finding in found)
@@ -173,6 +170,10 @@ class Comparison:
             outputs={**self.outputs, **outputs},
         )
 
-    def without(self, reason: Missed) -> "Comparison":
+    def without(self, missed: Missed, unreadable: str | None = None) -> "Comparison":
         """With one more request that could not be compared."""
-        return replace(self, missed={**self.missed, reason: self.missed.get(reason, 0) + 1})
+        return replace(
+            self,
+            missed={**self.missed, missed: self.missed.get(missed, 0) + 1},
+            unreadable=unreadable or self.unreadable,
+        )

@@ -1,19 +1,24 @@
 """What somebody else did to a server that we drive."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from sidecar.core.fleet import Drift, DriftKind, Server, Snapshot
 
 
-def drifts(before: Snapshot, now: Snapshot) -> Mapping[str, Drift]:
-    """By model. A server that was lost, or holds nothing any more, has restarted: no drift."""
+def drifts(
+    before: Snapshot, now: Snapshot, begun: Collection[tuple[Server, str]] = ()
+) -> Mapping[str, Drift]:
+    """By model. A server that was lost, or holds nothing any more, has restarted: no drift.
+
+    `begun` is the work of our own since the look before: it may have ended since, too.
+    """
     old, new = before.servers[Server.SERVING], now.servers[Server.SERVING]
     if old.problem is not None or new.problem is not None:
         return {}
     held = {model for model in old.verified if old.answers(model)}
     if held and not any(new.ready(model) for model in held):
         return {}
-    ours = before.busy | now.busy
+    ours = before.busy | now.busy | frozenset(begun)
     found = {}
     for model in sorted(new.index.keys() | held):
         if (Server.SERVING, model) in ours:

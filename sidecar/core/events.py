@@ -44,6 +44,7 @@ class EventName(StrEnum):
     GATEWAY_FOUND = "gateway_found"
     REPLICA_JOINED = "replica_joined"
     REPLICA_LEFT = "replica_left"
+    REPLICA_REFUSED = "replica_refused"
     MODE_CHANGED = "mode_changed"
     PROFILE_CHANGED = "profile_changed"
     SPEC_CHANGED = "spec_changed"
@@ -88,6 +89,7 @@ _TROUBLE = frozenset(
         EventName.METER_FAILED,
         EventName.GATEWAY_LOST,
         EventName.REPLICA_LEFT,
+        EventName.REPLICA_REFUSED,
         EventName.CYCLE_FAILED,
     }
 )

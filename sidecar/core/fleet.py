@@ -246,7 +246,8 @@ class Snapshot:
     meet. `kept` holds the models that the planner keeps loaded, `waiting` those that somebody
     waits for, and since when. `busy` holds the (server, model) pairs and `checking` the release
     ids on which something is being done right now. `learned` is keyed by model and version.
-    `departures` is how models were last let go since the sidecar began. `aged` is the score of
+    `departures` is how models were last let go since the sidecar began, `leaving` those that
+    the serving server is being rid of. `aged` is the score of
     the last victim when each model was last asked for. `cached` holds the models whose files
     are in the page cache. `drift` is what somebody else has just done to the serving server.
     `leaked_bytes` is what failed loads did not give back to it. Since `watched_since_s` requests
@@ -276,6 +277,7 @@ class Snapshot:
     readings: Mapping[Device, Reading] = field(default_factory=dict)
     meter_problem: str | None = None
     departures: Mapping[str, Departure] = field(default_factory=dict)
+    leaving: frozenset[str] = frozenset()
     aged: Mapping[str, float] = field(default_factory=dict)
     cached: frozenset[str] = frozenset()
     drift: Mapping[str, Drift] = field(default_factory=dict)

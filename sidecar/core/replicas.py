@@ -1,6 +1,7 @@
 """Several Tritons behind one gateway, each with a sidecar and a set of models of its own."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidecar.core.fleet import Snapshot
@@ -12,11 +13,11 @@ from sidecar.core.policy import Policy
 class Announcement:
     """What a sidecar says of its Triton to the one that drives the gateway.
 
-    `joined` is whether its hot models are warm and it is not draining. `free_bytes` is what its
-    largest device can still be given.
+    `models` maps each that it answers for to its versions. `joined` is whether its hot models
+    are warm and it is not draining. `free_bytes` is what its largest device can still be given.
     """
 
-    models: frozenset[str]
+    models: Mapping[str, tuple[int, ...]]
     stateful: frozenset[str]
     joined: bool
     free_bytes: int

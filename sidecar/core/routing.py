@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from contract.config import is_stateful
-from sidecar.core.fleet import Server, Snapshot
+from sidecar.core.fleet import Mode, Server, Snapshot
 from sidecar.core.status import unready
 from sidecar.core.steering import Steering
 
@@ -41,13 +41,15 @@ class Replica:
 class Routes:
     """All that the gateway must know.
 
-    `mirrors` maps models to the percentage of their requests that canary gets a copy of.
+    `mirrors` maps models to the percentage of their requests that canary gets a copy of,
+    `samples` to that of which we get one, to compare answers.
     `stateful` models keep state between requests: one whose server died is not repeated.
     """
 
     replicas: tuple[Replica, ...] = ()
     splits: Mapping[str, Split] = field(default_factory=dict)
     mirrors: Mapping[str, int] = field(default_factory=dict)
+    samples: Mapping[str, int] = field(default_factory=dict)
     stateful: frozenset[str] = frozenset()
 
     def have(self, model: str) -> bool:
@@ -60,7 +62,7 @@ def is_served(snapshot: Snapshot, model: str) -> bool:
 
     A model that vanished from the store serves on.
     """
-    if not snapshot.servers[Server.SERVING].answers(model):
+    if model in snapshot.leaving or not snapshot.servers[Server.SERVING].answers(model):
         return False
     return snapshot.is_wanted(model) or model not in snapshot.models
 
@@ -79,7 +81,7 @@ def served_models(snapshot: Snapshot, before: frozenset[str]) -> frozenset[str]:
 
 
 def _serves_on(snapshot: Snapshot, model: str) -> bool:
-    if not snapshot.servers[Server.SERVING].ready(model):
+    if model in snapshot.leaving or not snapshot.servers[Server.SERVING].ready(model):
         return False
     failure = snapshot.failures.get((Server.SERVING, model))
     is_to_stay = snapshot.is_wanted(model) or model not in snapshot.models
@@ -94,8 +96,16 @@ def looked_at(own: Replica, snapshot: Snapshot) -> Replica:
         own,
         models=models,
         stateful=frozenset(model for model in models if is_stateful(staged.get(model, ""))),
-        joined=not unready(snapshot),
+        joined=_has_joined(own, snapshot),
     )
+
+
+def _has_joined(own: Replica, snapshot: Snapshot) -> bool:
+    """Once it has, a new hot model that is not loaded yet does not take it out again."""
+    if not unready(snapshot):
+        return True
+    is_there = snapshot.servers[Server.SERVING].problem is None
+    return own.joined and is_there and snapshot.mode is not Mode.DRAINING
 
 
 def routes_of(snapshot: Snapshot, own: Replica, others: Sequence[Replica] = ()) -> Routes:
@@ -104,6 +114,9 @@ def routes_of(snapshot: Snapshot, own: Replica, others: Sequence[Replica] = ()) 
     joined = tuple(replica for replica in replicas if replica.joined) or replicas
     canary = snapshot.servers[Server.CANARY]
     steered = {model: said for model, said in snapshot.steering.items() if model in own.models}
+    mirrored = {
+        model: said for model, said in steered.items() if said.mirror and canary.ready(model)
+    }
     return Routes(
         replicas=joined,
         splits={
@@ -111,10 +124,12 @@ def routes_of(snapshot: Snapshot, own: Replica, others: Sequence[Replica] = ()) 
             for model, said in steered.items()
             if (split := _split(said, snapshot.servers[Server.SERVING].answers(model)))
         },
-        mirrors={
-            model: said.mirror
-            for model, said in steered.items()
-            if said.mirror and canary.ready(model)
+        mirrors={model: said.mirror for model, said in mirrored.items()},
+        samples={
+            model: said.sample
+            for model, said in mirrored.items()
+            # A request of a sequence that is asked again would change the sequence.
+            if said.sample and model not in own.stateful
         },
         stateful=frozenset().union(*(replica.stateful for replica in joined)),
     )

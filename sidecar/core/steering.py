@@ -15,12 +15,14 @@ class Steering(Strict):
 
     `weights` shares them among versions: `{1: 95, 2: 5}`. Requests with the same value of the
     header `sticky_header` meet the same version. `mirror` is the percentage of which the canary
-    server gets a copy; its answers are thrown away.
+    server gets a copy; its answers are thrown away. `sample` is the percentage that both versions
+    are asked once more, one request at a time, to compare what they answer.
     """
 
     weights: dict[Version, Weight] = Field(default_factory=dict)
     sticky_header: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")] | None = None
     mirror: Annotated[int, Field(ge=0, le=100)] = 0
+    sample: Annotated[int, Field(ge=0, le=100)] = 0
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -28,6 +30,8 @@ class Steering(Strict):
             raise ValueError("all weights are 0; give one version more, or leave weights out")
         if self.sticky_header is not None and not self.weights:
             raise ValueError("sticky_header is of no use without weights")
+        if self.sample and not self.mirror:
+            raise ValueError("sample is of no use without mirror; say how much canary is to get")
         if self.weights and self.mirror:
             raise ValueError(
                 "weights and mirror exclude each other: canary has no other version than the one "

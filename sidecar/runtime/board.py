@@ -42,6 +42,7 @@ class Board:
         self.watched_since_s = 0.0
         self.readings: dict[Device, Reading] = {}
         self.departures: dict[str, Departure] = {}
+        self.leaving: set[str] = set()
         self.pressure = Pressure()
         self.leaked_bytes = 0
         self.aged: dict[str, float] = {}

@@ -61,7 +61,11 @@ class Collector:
         if self._looked_at_s is None:
             board.watched_since_s = now_s
         changing = {model for server, model in busy if server is Server.SERVING}
-        found = board.arrivals.take(board.tally.take(counts, changing), await self._asked())
+        found = board.arrivals.take(
+            board.tally.take(counts, changing),
+            await self._asked(),
+            is_alone=self._world.router.is_alone,
+        )
         # Time is only as good as the clock: one that was set back makes no negative gaps.
         since_s = min(now_s if self._looked_at_s is None else self._looked_at_s, now_s)
         for model, count in found.items():
@@ -82,16 +86,11 @@ class Collector:
                 await self._save(model, now_s)
 
     async def _asked(self) -> Mapping[str, int] | None:
-        """Requests for models of the store that have reached the gateway since its start.
-
-        None while there are other replicas: it does not tell whom it sent them to.
-        """
+        """Requests for models of the store that have reached the gateway since its start."""
         board = self._world.board
         try:
             board.traffic = await self._world.router.traffic()
         except GatewayLost:
-            return None
-        if not self._world.router.is_alone:
             return None
         models, _ = await self._world.store.known()
         return {model: seen.requests for model, seen in board.traffic.items() if model in models}

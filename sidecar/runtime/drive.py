@@ -101,8 +101,21 @@ class Driver:
             TimeoutError: still loading, or still unloading, after `UNLOAD_TIMEOUT_S`.
             OSError: the stage cannot be cleared.
         """
-        if action.server is Server.SERVING and not await self._drain.finish(action.model):
-            return False
+        if action.server is Server.CANARY:
+            await self._unload(action)
+            return True
+        board = self._world.board
+        board.leaving.add(action.model)
+        try:
+            if not await self._drain.finish(action.model):
+                return False
+            await self._unload(action)
+        finally:
+            board.leaving.discard(action.model)
+        board.unloaded_at_s = time.time()
+        return True
+
+    async def _unload(self, action: Remove) -> None:
         async with self._lanes[action.server].unloading():
             await self._rest_after_a_load_of_before(action)
             await self._world.servers[action.server].unload(action.model)
@@ -116,9 +129,6 @@ class Driver:
                 await asyncio.sleep(POLL_S)
         await self._world.stages[action.server].clear(action.model)
         self._world.board.forget((action.server, action.model))
-        if action.server is Server.SERVING:
-            self._world.board.unloaded_at_s = time.time()
-        return True
 
     async def _rest_after_a_load_of_before(self, action: Remove) -> None:
         """A load that timed out, or that another process began, still ends in the server."""

@@ -3,43 +3,37 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from sidecar.core.activation import Heat
-from sidecar.errors import HeldTooLong, PeerLost, TooLate, TooManyWaiting, UnknownObject
+from sidecar.errors import HeldTooLong, TooLate, TooManyWaiting, UnknownObject
 from sidecar.runtime.activate import Waiting
 from sidecar.runtime.counts import Counts
-from sidecar.runtime.replicas import ASK_EVERY_S, LOST_AFTER, Replicas
+from sidecar.runtime.place import Placer
 from sidecar.runtime.route import Router
 
 TRY_AGAIN_S = 1.0
-REPLICAS_KNOWN_AFTER_S = ASK_EVERY_S * LOST_AFTER
+ROUTED_WITHIN_S = 2.0
 
 
 class Hold:
-    """Holds requests until their model is loaded, warmed, and the gateway sends them there.
-
-    It is loaded on the replica that has most memory free; `own_free_bytes` tells that of ours.
-    """
+    """Holds requests until their model is loaded, warmed, and the gateway sends them there."""
 
     def __init__(
         self,
         waiting: Waiting,
         router: Router,
-        replicas: Replicas,
+        placer: Placer,
         counts: Counts,
         *,
-        own_free_bytes: Callable[[], int],
         longest_s: float,
         most: int,
         most_per_model: int,
     ) -> None:
         self._waiting = waiting
         self._router = router
-        self._replicas = replicas
+        self._placer = placer
         self._counts = counts
-        self._own_free_bytes = own_free_bytes
         self._longest_s = longest_s
         self._most = most
         self._most_per_model = most_per_model
@@ -64,8 +58,8 @@ class Hold:
         limit_s = min(self._longest_s, math.inf if timeout_s is None else timeout_s)
         try:
             async with asyncio.timeout(limit_s):
-                heat = await self._activate(model, version, limit_s)
-                await self._router.until_routed(model)
+                heat = await self._activate(model)
+            self._refuse_absent(model, version)
             outcome = heat.value
         except (TimeoutError, TooLate) as error:
             if limit_s == timeout_s:
@@ -89,27 +83,20 @@ class Hold:
         """Raises UnknownObject, Quarantined or NotNow if a request would not be held."""
         self._waiting.would_answer(model)
 
-    async def _activate(self, model: str, version: str, limit_s: float) -> Heat:
-        """On our own Triton if it has the model, or else where there is most room."""
+    async def _activate(self, model: str) -> Heat:
+        """A replica may let the model go, or die, before the gateway knows that it has it."""
+        found: Heat | None = None
         while True:
-            own_has_it = self._waiting.answers(model)
-            if not own_has_it and self._replicas.having(model):
-                # Asked again a moment ago, or about to be found dead.
-                await asyncio.sleep(REPLICAS_KNOWN_AFTER_S)
-                if self._replicas.having(model):
-                    return Heat.HIT
-            name = None if own_has_it else self._replicas.roomiest(self._own_free_bytes())
-            if name is None:
-                heat = await self._waiting.wait_for(model, limit_s, look_again=True)
-                self._refuse_absent(model, version)
-                return heat
-            with suppress(PeerLost):
-                return await self._replicas.ensure(name, model, timeout_s=self._longest_s)
-            await asyncio.sleep(REPLICAS_KNOWN_AFTER_S)
+            # Who joins a load late shares its end, but has more time than it.
+            with suppress(TimeoutError, TooLate):
+                found = found or await self._placer.activate(model)
+                async with asyncio.timeout(ROUTED_WITHIN_S):
+                    await self._router.until_routed(model)
+                    return found
 
     def _refuse_absent(self, model: str, version: str) -> None:
         """Else the request would come back again and again."""
-        answering = self._waiting.versions(model)
+        answering = self._placer.versions(model)
         if version and version not in map(str, answering):
             raise UnknownObject(
                 "unknown_version",

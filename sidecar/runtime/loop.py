@@ -16,7 +16,7 @@ from sidecar.core.planner import plan
 from sidecar.core.policy import Policy
 from sidecar.core.status import unready
 from sidecar.errors import SidecarError, StateConflict, StateUnavailable
-from sidecar.runtime.board import Board
+from sidecar.runtime.board import Board, Pair
 from sidecar.runtime.collect import Collector
 from sidecar.runtime.execute import Executor
 from sidecar.runtime.observe import observe
@@ -53,6 +53,7 @@ class Loop:
         self._interval_s = interval_s
         self._wake = world.waiting.wake
         self._tasks: set[asyncio.Task[None]] = set()
+        self._begun: set[Pair] = set()
         self.snapshot: Snapshot | None = None
         self.plan = Plan()
         self._seen_at_s = 0.0
@@ -150,8 +151,9 @@ class Loop:
         snapshot = replace(
             seen.snapshot,
             meter_problem=self._collector.meter_problem,
-            drift=drifts(self.snapshot, seen.snapshot) if self.snapshot else {},
+            drift=drifts(self.snapshot, seen.snapshot, self._begun) if self.snapshot else {},
         )
+        self._begun = {pair for pair in self._begun if pair in seen.snapshot.busy}
         await self._tell_changes(self.snapshot, snapshot)
         self.snapshot, self._seen_at_s = snapshot, time.monotonic()
         if seen.problem is not None:
@@ -171,6 +173,8 @@ class Loop:
     def _start(self, work: Work) -> None:
         places, mark = _mark(self._world.board, work)
         places.add(mark)
+        if places is self._world.board.busy:
+            self._begun.add(mark)
         task = asyncio.create_task(self._executor.work(work))
         self._tasks.add(task)
 

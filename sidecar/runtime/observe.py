@@ -27,6 +27,8 @@ async def observe(
         StateUnavailable: the record cannot be read and there is none of before.
     """
     board = world.board
+    # Before anything is looked at: who comes later has not been seen to.
+    waiting = world.waiting.since_s
     busy, checking = frozenset(board.busy), frozenset(board.checking)
     models, problems = await world.store.known()
     views = await asyncio.gather(*(_view(world, server, busy) for server in Server))
@@ -39,11 +41,12 @@ async def observe(
         outcomes=dict(board.outcomes),
         store_problems=problems,
         profile=profile,
-        waiting=world.waiting.since_s,
+        waiting=waiting,
         demand=dict(board.demand),
         learned=dict(board.learned),
         readings=dict(board.readings),
         departures=dict(board.departures),
+        leaving=frozenset(board.leaving),
         aged=dict(board.aged),
         traffic=board.traffic,
         cached=frozenset(board.cached),

@@ -132,6 +132,11 @@ class Records:
         """Raises StateConflict when it is not as `expect` says any more."""
         return await self._state.put(f"steering/{model}", _dump(_STEERING, steering), expect=expect)
 
+    async def end_steering(self, model: str, *, expect: int) -> None:
+        """Raises StateConflict when it is not as `expect` says any more."""
+        await self._state.delete(f"steering/{model}", expect=expect)
+        self._parsed.pop(f"steering/{model}", None)
+
     async def set_desired(self, model: str, desired: Desired) -> None:
         await self._overwrite(f"desired/{model}", _dump(_DESIRED, desired))
 

@@ -17,8 +17,12 @@ from sidecar.runtime.route import Router
 from sidecar.runtime.telemetry import Telemetry
 
 ASK_EVERY_S = 0.2
-LOST_AFTER = 2
-"""Unanswered questions."""
+SILENT_AFTER = 2
+"""Questions without an answer, after which nothing is loaded there."""
+GONE_AFTER = 300
+"""And after which nothing is routed there, though its Triton serves: that one is not looked
+after any more."""
+KNOWN_AFTER_S = SILENT_AFTER * ASK_EVERY_S
 
 
 class Replicas(AbstractAsyncContextManager["Replicas"]):
@@ -40,7 +44,8 @@ class Replicas(AbstractAsyncContextManager["Replicas"]):
         self._router = router
         self._telemetry = telemetry
         self._announced: dict[str, Announcement] = {}
-        self._loading: dict[tuple[str, str], asyncio.Task[Heat]] = {}
+        self._missed = dict.fromkeys(peers, 0)
+        self._not_asked = set(peers)
         self._following: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -53,78 +58,83 @@ class Replicas(AbstractAsyncContextManager["Replicas"]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for task in (*self._following, *self._loading.values()):
+        for task in self._following:
             task.cancel()
         await asyncio.gather(*self._following, return_exceptions=True)
 
     def having(self, model: str) -> bool:
         """Whether another replica that has joined answers for the model."""
-        return any(each.joined and model in each.models for each in self._announced.values())
+        return any(model in each.models for each in self._within_reach().values())
 
-    def roomiest(self, than_bytes: int) -> str | None:
-        """The replica with the most free memory, if it is more than so many bytes."""
-        joined = {name: each for name, each in self._announced.items() if each.joined}
-        best = max(joined, key=lambda name: joined[name].free_bytes, default=None)
-        return best if best is not None and joined[best].free_bytes > than_bytes else None
+    def versions(self, model: str) -> frozenset[int]:
+        """All in which other replicas answer for the model."""
+        found = (each.models.get(model, ()) for each in self._within_reach().values())
+        return frozenset(version for versions in found for version in versions)
+
+    def free_bytes(self) -> dict[str, int]:
+        """Of each replica that has joined."""
+        return {name: each.free_bytes for name, each in self._within_reach().items()}
 
     async def ensure(self, name: str, model: str, *, timeout_s: float) -> Heat:
-        """Return when the replica answers for the model; loaded once however many ask.
+        """Return when the replica answers for the model. Raises as `Peer.ensure`."""
+        return await self._peers[name].ensure(model, timeout_s=timeout_s)
 
-        The first one's `timeout_s` holds for all who join: it is not that of a client.
-
-        Raises:
-            RequestRefused: why it does not.
-            PeerLost: its sidecar does not answer.
-        """
-        key = (name, model)
-        first = key not in self._loading
-        if first:
-            task = asyncio.create_task(self._peers[name].ensure(model, timeout_s=timeout_s))
-            task.add_done_callback(lambda ended: self._ended(key, ended))
-            self._loading[key] = task
-        heat = await asyncio.shield(self._loading[key])
-        return heat if first or heat is Heat.HIT else Heat.JOINED
-
-    def _ended(self, key: tuple[str, str], task: asyncio.Task[Heat]) -> None:
-        del self._loading[key]
-        if not task.cancelled():
-            # Looked at, also where everybody who waited has gone.
-            task.exception()
+    def _within_reach(self) -> dict[str, Announcement]:
+        return {
+            name: each
+            for name, each in self._announced.items()
+            if each.joined and self._missed[name] < SILENT_AFTER
+        }
 
     async def _follow(self, name: str) -> None:
-        missed = 0
         while True:
             try:
                 found = await self._peers[name].look(revision(self._routed(name)))
             except PeerLost as error:
-                missed += 1
-                if missed == LOST_AFTER:
+                self._missed[name] += 1
+                if name in self._not_asked or await self._is_gone(name):
                     await self._change(name, None, str(error))
             else:
-                missed = 0
-                if found != self._announced.get(name):
-                    await self._change(name, found, "")
+                self._missed[name] = 0
+                if found != self._announced.get(name) or name in self._not_asked:
+                    await self._change(name, found, "its sidecar says so")
             await asyncio.sleep(ASK_EVERY_S)
+
+    async def _is_gone(self, name: str) -> bool:
+        """A sidecar may be restarted while its Triton serves.
+
+        A Triton that was restarted has none of its models, so one of them tells.
+        """
+        announced = self._announced.get(name)
+        if announced is None or not announced.models:
+            return True
+        if self._missed[name] >= GONE_AFTER:
+            return True
+        return not await self._peers[name].serves(min(announced.models))
 
     async def _change(self, name: str, found: Announcement | None, reason: str) -> None:
         before = self._announced.pop(name, None)
+        if before is None and found is None and name not in self._not_asked:
+            return
         if found is not None:
             self._announced[name] = found
-        self._router.see(
-            tuple(
-                replace(
-                    self._addresses[each],
-                    models=announced.models,
-                    stateful=announced.stateful,
-                    joined=announced.joined,
+        self._not_asked.discard(name)
+        if not self._not_asked:
+            self._router.see(
+                tuple(
+                    replace(
+                        self._addresses[each],
+                        models=frozenset(announced.models),
+                        stateful=announced.stateful,
+                        joined=announced.joined,
+                    )
+                    for each, announced in sorted(self._announced.items())
                 )
-                for each, announced in sorted(self._announced.items())
             )
-        )
         was_there, is_there = _is_in(before), _is_in(found)
         if was_there is not is_there:
             event = EventName.REPLICA_JOINED if is_there else EventName.REPLICA_LEFT
-            detail = {"replica": name, "reason": reason or "its sidecar says so"}
+            detail = {"replica": name, "reason": reason}
             await self._telemetry.record(Event(name=event, detail=detail))
 
     def _routed(self, name: str) -> frozenset[str]:

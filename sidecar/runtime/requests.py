@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from contract.intent import Tier
 from contract.strict import nearest
+from sidecar.core.activation import Heat
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import (
     Control,
@@ -19,9 +20,10 @@ from sidecar.core.fleet import (
 )
 from sidecar.core.release import CAN_ROLL_BACK, Release, admit, release_id
 from sidecar.core.spec import Spec, with_spec
+from sidecar.core.steering import Steering
 from sidecar.errors import Conflict, Impossible, StateConflict, UnknownObject
 from sidecar.ports import Stored
-from sidecar.runtime.activate import Heat, quarantined
+from sidecar.runtime.activate import quarantined
 from sidecar.runtime.world import World
 
 
@@ -50,12 +52,7 @@ class Requests:
 
     async def release(self, model: str, version: int, *, actor: str) -> Operation:
         stored = await self._stored(model)
-        if version not in stored.versions:
-            have = ", ".join(map(str, sorted(stored.versions)))
-            raise UnknownObject(
-                "unknown_version",
-                f"{model} has no version {version} in the store; it has {have}",
-            )
+        refuse_absent_version(stored, version)
         serving = (await self._records.serving()).get(model)
         if version == serving:
             raise Conflict("already_serving", f"version {version} of {model} serves already")
@@ -139,6 +136,24 @@ class Requests:
         await self._world.telemetry.record(event)
         return stored
 
+    async def set_steering(
+        self, model: str, steering: Steering, *, expect: int | None, actor: str
+    ) -> Stored:
+        """Replace what is said of a model's requests; a StateConflict as `set_spec`."""
+        stored = await self._records.set_steering(model, steering, expect=expect)
+        await self._tell_steering(model, steering, actor)
+        return stored
+
+    async def end_steering(self, model: str, *, expect: int, actor: str) -> None:
+        """Let requests go to the serving version; a StateConflict as `set_spec`."""
+        await self._records.end_steering(model, expect=expect)
+        await self._tell_steering(model, Steering(), actor)
+
+    async def _tell_steering(self, model: str, steering: Steering, actor: str) -> None:
+        detail = {"actor": actor, "steering": steering.model_dump_json()}
+        event = Event(name=EventName.STEERING_CHANGED, model=model, detail=detail)
+        await self._world.telemetry.record(event)
+
     async def _want(
         self, kind: OperationKind, model: str, *, loaded: bool, actor: str
     ) -> Operation:
@@ -193,6 +208,16 @@ class Requests:
                 "release_active",
                 f"{model} is being released: {_describe(release)}; wait for it or roll it back",
             )
+
+
+def refuse_absent_version(stored: StoredModel, version: int) -> None:
+    """Raises UnknownObject when the store lacks it."""
+    if version not in stored.versions:
+        have = ", ".join(map(str, sorted(stored.versions)))
+        raise UnknownObject(
+            "unknown_version",
+            f"{stored.name} has no version {version} in the store; it has {have}",
+        )
 
 
 def _operation(

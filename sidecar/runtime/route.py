@@ -27,11 +27,21 @@ class Router:
     `problem` is why the gateway does not route as it should, else None.
     """
 
-    def __init__(self, gateway: Gateway | None, own: Replica, telemetry: Telemetry) -> None:
-        """`own` is the replica of this sidecar; which models it has is seen at each look."""
+    def __init__(
+        self,
+        gateway: Gateway | None,
+        own: Replica,
+        telemetry: Telemetry,
+        *,
+        has_others: bool = False,
+    ) -> None:
+        """`own` is the replica of this sidecar; which models it has is seen at each look.
+
+        With `has_others`, nothing is shown before it is known what these have.
+        """
         self._gateway = gateway
         self._telemetry = telemetry
-        self._others: tuple[Replica, ...] = ()
+        self._others: tuple[Replica, ...] | None = None if has_others else ()
         self._snapshot: Snapshot | None = None
         self._wanted: Routes | None = None
         self._changed = asyncio.Event()
@@ -45,7 +55,7 @@ class Router:
         """Take up what the gateway did before this process began."""
         if self._gateway is not None:
             models = await self._gateway.models(self.own.name)
-            self.own = replace(self.own, models=models)
+            self.own = replace(self.own, models=models, joined=bool(models))
 
     def look(self, snapshot: Snapshot) -> None:
         """What this look says is to be the case from now on."""
@@ -96,7 +106,7 @@ class Router:
         return {} if self._gateway is None else await self._gateway.traffic()
 
     def _want(self) -> None:
-        if self._snapshot is None:
+        if self._snapshot is None or self._others is None:
             return
         routes = routes_of(self._snapshot, self.own, self._others)
         if routes != self._wanted:
@@ -112,7 +122,8 @@ class Router:
         acknowledged, at_s = self._acknowledged
         if time.monotonic() - at_s > FORGOTTEN_AFTER_S:
             return True
-        return model not in self.own.models and acknowledged == revision(self.own.models)
+        routed = (self.own.models, frozenset[str]())
+        return model not in self.own.models and acknowledged in map(revision, routed)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():

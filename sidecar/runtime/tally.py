@@ -82,14 +82,19 @@ class Arrivals:
         self._seen: Mapping[str, int] | None = None
 
     def take(
-        self, by_server: Mapping[str, int], totals: Mapping[str, int] | None
+        self,
+        by_server: Mapping[str, int],
+        totals: Mapping[str, int] | None,
+        *,
+        is_alone: bool = True,
     ) -> dict[str, int]:
         """New requests per model.
 
         `by_server` are new ones, `totals` those since the gateway's start; None when it does not
-        answer. What it had counted before the first time does not matter.
+        answer. What it had counted before the first time does not matter, and while there are
+        other replicas it does not tell whom it sent them to.
         """
-        new = _grown(self._seen, totals) if totals is not None else {}
+        new = _grown(self._seen, totals) if totals is not None and is_alone else {}
         self._seen = totals if totals is not None else self._seen
         found = {}
         for model in by_server.keys() | new.keys():

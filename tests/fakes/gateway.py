@@ -9,7 +9,7 @@ from sidecar.errors import GatewayLost, GatewayRefused
 
 TAKES_UP_S = 0.02
 ACTIVATOR = "activator"
-OWN = Replica(name="own", http="triton:8000", grpc="triton:8001", models=frozenset())
+OWN = Replica(name="own", http="triton:8000", grpc="triton:8001", models=frozenset(), joined=False)
 """The replica of a sidecar under test."""
 
 

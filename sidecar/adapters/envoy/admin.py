@@ -13,7 +13,7 @@ from contract.layout import parse_version
 from sidecar.core.traffic import Answered, Traffic
 from sidecar.errors import GatewayLost
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 15.0
 _VERSION = re.compile(r'^(\S+)\.version_text: "(.*)"$', re.MULTILINE)
 _SERIES = re.compile(r"^envoy_pilotlight_(\w+?)_(requests|ms|open)\{(.*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')

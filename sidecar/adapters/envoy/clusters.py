@@ -9,6 +9,7 @@ from sidecar.adapters.envoy.names import (
     STREAMS,
     Resource,
     canary,
+    sampler,
     serving,
     socket_address,
     upstream_protocol,
@@ -18,6 +19,7 @@ from sidecar.adapters.envoy.names import (
 TYPE = "envoy.config.cluster.v3.Cluster"
 _UNLIMITED = 65_535
 _MIRRORED_AT_ONCE = 64
+_SAMPLED_AT_ONCE = 8
 _LONGEST_MIRRORED_S = 30
 
 
@@ -78,27 +80,36 @@ def _of_replicas(name: str, protocol: str, folder: str) -> Resource:
 def canary_clusters(addresses: dict[str, tuple[str, int]]) -> list[Resource]:
     """The test instance, by protocol. What hangs there holds few requests, and not for long."""
     return [
-        {
-            "name": canary(protocol),
-            "type": "STATIC",
-            "connect_timeout": "1s",
-            "circuit_breakers": _at_most(_MIRRORED_AT_ONCE),
-            "load_assignment": {
-                "cluster_name": canary(protocol),
-                "endpoints": [
-                    {
-                        "lb_endpoints": [
-                            {"endpoint": {"address": socket_address(*addresses[protocol])}}
-                        ]
-                    }
-                ],
-            },
-            "typed_extension_protocol_options": upstream_protocol(
-                protocol, max_stream_duration=f"{_LONGEST_MIRRORED_S}s"
-            ),
-        }
+        _copied_to(canary(protocol), protocol, addresses[protocol], at_once=_MIRRORED_AT_ONCE)
         for protocol in PROTOCOLS
     ]
+
+
+def sampler_clusters(addresses: dict[str, tuple[str, int]]) -> list[Resource]:
+    """The activator, by protocol, for requests that it is to compare answers to.
+
+    It has each in memory as a whole until it has decided whether to keep it.
+    """
+    return [
+        _copied_to(sampler(protocol), protocol, addresses[protocol], at_once=_SAMPLED_AT_ONCE)
+        for protocol in PROTOCOLS
+    ]
+
+
+def _copied_to(name: str, protocol: str, address: tuple[str, int], *, at_once: int) -> Resource:
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "circuit_breakers": _at_most(at_once),
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket_address(*address)}}]}],
+        },
+        "typed_extension_protocol_options": upstream_protocol(
+            protocol, max_stream_duration=f"{_LONGEST_MIRRORED_S}s"
+        ),
+    }
 
 
 def _at_most(count: int) -> Resource:

@@ -16,6 +16,8 @@ from sidecar.adapters.envoy.descriptor import (
     field_names,
 )
 from sidecar.adapters.envoy.names import (
+    ACTIVATOR,
+    ALIGN,
     EXTRACT,
     HTTP,
     LB,
@@ -25,6 +27,7 @@ from sidecar.adapters.envoy.names import (
     READ_NAME,
     READ_PATH,
     RELEASE,
+    ROLE,
     SEEN,
     SIZE,
     VERSION,
@@ -49,7 +52,7 @@ def http_filters(
     own = (
         [_read_path()]
         if protocol == HTTP
-        else [_extract(), _name(), _off(READ_NAME, read_name(keep=False))]
+        else [_align(), _extract(), _name(), _off(READ_NAME, read_name(keep=False))]
     )
     return [
         *([_api_keys(api_keys)] if api_keys else []),
@@ -126,7 +129,7 @@ def _open_streams() -> Resource:
     """Streams that a replica has accepted and that have not ended, per model."""
     return {
         "name": "stats",
-        "filter": _path_is(STREAM_PATH),
+        "filter": {"and_filter": {"filters": [_path_is(STREAM_PATH), _is_replica()]}},
         "typed_config": typed(
             "envoy.extensions.access_loggers.stats.v3.Config",
             stats_scope={"prefix": "pilotlight_streams", "max_gauges": 16_384},
@@ -190,6 +193,10 @@ def _read_path() -> Resource:
             {"header": ":path", "on_header_present": _value(SEEN, VERSION, version)},
         ),
     )
+
+
+def _align() -> Resource:
+    return _off(ALIGN, typed(f"{_FILTERS}.lua.v3.Lua", source_codes={ALIGN: _script(ALIGN)}))
 
 
 def _extract() -> Resource:
@@ -277,6 +284,20 @@ def _is_known() -> Resource:
                 "value": {"string_match": {"safe_regex": {"regex": "hit|cold|joined|refused"}}},
             },
             "match_if_key_not_found": True,
+        }
+    }
+
+
+def _is_replica() -> Resource:
+    """What the activator holds keeps no model from going."""
+    role = f"xds.upstream_host_metadata.filter_metadata['{LB}']['{ROLE}']"
+    return {
+        "extension_filter": {
+            "name": "replica",
+            "typed_config": typed(
+                "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+                expression=f"{role} != '{ACTIVATOR}'",
+            ),
         }
     }
 

@@ -8,6 +8,7 @@ from sidecar.adapters.envoy.filters import access_log, http_filters
 from sidecar.adapters.envoy.names import (
     HTTP,
     MODEL_HEADER,
+    SAMPLE_HEADER,
     VERSION_HEADER,
     Resource,
     socket_address,
@@ -73,6 +74,7 @@ def _manager(protocol: str, edge: Edge, folder: str) -> Resource:
                     "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
                     mutations=[
                         {"remove": MODEL_HEADER},
+                        {"remove": SAMPLE_HEADER},
                         {"remove": VERSION_HEADER},
                         {"remove_on_match": {"key_matcher": {"prefix": "x-envoy-"}}},
                     ],

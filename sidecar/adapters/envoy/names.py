@@ -18,15 +18,18 @@ VERSION, WARMTH = "version", "warmth"
 
 AGAIN_HEADER = "x-pilotlight-again"
 MODEL_HEADER = "x-pilotlight-model"
+SAMPLE_HEADER = "x-pilotlight-sample"
 VERSION_HEADER = "x-pilotlight-version"
 WARMTH_HEADER = "x-warmth"
 FINAL_HEADER = "x-envoy-ratelimited"
 """Envoy repeats no request that was answered with this header."""
 
-READ_PATH, EXTRACT, NAME, READ_NAME = "read_path", "extract", "name", "read_name"
+READ_PATH = "read_path"
+ALIGN, EXTRACT, NAME, READ_NAME = "align", "extract", "name", "read_name"
 RELEASE, SIZE = "release", "size"
 """Filters that routes switch on."""
 
+_MANY_FRAMES = 65_535
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -44,6 +47,10 @@ def serving(protocol: str) -> str:
 
 def canary(protocol: str) -> str:
     return f"canary_{protocol}"
+
+
+def sampler(protocol: str) -> str:
+    return f"sampler_{protocol}"
 
 
 def socket_address(host: str, port: int) -> Resource:
@@ -69,9 +76,11 @@ def watched(folder: str, name: str) -> Resource:
 
 def upstream_protocol(protocol: str, **common: Any) -> Resource:
     """A cluster's protocol options; `common` are those of every protocol."""
+    # Triton reads many small messages of a stream one by one, and says so for each.
+    http2 = {"max_inbound_window_update_frames_per_data_frame_sent": _MANY_FRAMES}
     options: Resource = {
         "explicit_http_config": (
-            {"http2_protocol_options": {}} if protocol == GRPC else {"http_protocol_options": {}}
+            {"http2_protocol_options": http2} if protocol == GRPC else {"http_protocol_options": {}}
         )
     }
     if common:

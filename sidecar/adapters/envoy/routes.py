@@ -13,6 +13,7 @@ from sidecar.adapters.envoy.descriptor import INFERENCES, QUESTIONS, SERVICE
 from sidecar.adapters.envoy.filters import STREAM_PATH, read_name, switched_off, switched_on
 from sidecar.adapters.envoy.names import (
     AGAIN_HEADER,
+    ALIGN,
     EXTRACT,
     FINAL_HEADER,
     GRPC,
@@ -22,6 +23,7 @@ from sidecar.adapters.envoy.names import (
     READ_NAME,
     READ_PATH,
     RELEASE,
+    SAMPLE_HEADER,
     SEEN,
     SIZE,
     STREAMS,
@@ -29,6 +31,7 @@ from sidecar.adapters.envoy.names import (
     WARMTH_HEADER,
     Resource,
     canary,
+    sampler,
     serving,
     typed,
 )
@@ -45,8 +48,8 @@ _CLOSED += "operators, through the sidecar's API"
 
 _NOT_GRPC = "this port is for gRPC: content-type: application/grpc"
 
-_TRIES = 20
-"""With the pauses between them some eight seconds: a sidecar is restarted in less."""
+_TRIES = 40
+"""With the pauses between them nine seconds or so: a sidecar is restarted in less."""
 _LONGEST_SILENCE = "3600s"
 """Of a request and its answer; one without a message would wait for it for ever."""
 _NOT_THERE, _NOT_THERE_OR_NOT_READY = (404,), (404, 503)
@@ -94,6 +97,7 @@ def grpc_routes(routes: Routes, largest_request: int) -> Resource:
     own = {name: _release_of(routes, name) for name in _with_own_routes(routes)}
     stream = _reading_names(own)
     stream["typed_per_filter_config"] |= {
+        ALIGN: _script(ALIGN),
         READ_NAME: read_name(keep=True),
         SIZE: switched_off(),
     }
@@ -178,12 +182,11 @@ def _reading_names(own: Resource) -> Resource:
 
 
 def _releasing(own: Resource) -> Resource:
-    script = typed(
-        "envoy.extensions.filters.http.lua.v3.LuaPerRoute",
-        name=RELEASE,
-        filter_context={"models": own},
-    )
-    return {RELEASE: script}
+    return {RELEASE: _script(RELEASE, filter_context={"models": own})}
+
+
+def _script(name: str, **fields: Resource) -> Resource:
+    return typed("envoy.extensions.filters.http.lua.v3.LuaPerRoute", name=name, **fields)
 
 
 def _to_model(
@@ -191,12 +194,22 @@ def _to_model(
 ) -> Resource:
     route: Resource = {"cluster": serving(protocol), "timeout": "0s", "retry_policy": retry}
     if routes is not None and name in routes.mirrors:
-        share = {"numerator": routes.mirrors[name], "denominator": "HUNDRED"}
-        route["request_mirror_policies"] = [
-            {"cluster": canary(protocol), "runtime_fraction": {"default_value": share}}
-        ]
+        route["request_mirror_policies"] = [_mirror(canary(protocol), routes.mirrors[name])]
+    if routes is not None and name in routes.samples:
+        sample = {"header": {"key": SAMPLE_HEADER, "value": "1"}}
+        route["request_mirror_policies"].append(
+            {
+                **_mirror(sampler(protocol), routes.samples[name]),
+                "request_headers_mutations": [{"append": sample}],
+            }
+        )
     switched = {READ_PATH: switched_on()} if protocol == HTTP else {}
     return {"route": route, "typed_per_filter_config": switched}
+
+
+def _mirror(cluster: str, percentage: int) -> Resource:
+    share = {"numerator": percentage, "denominator": "HUNDRED"}
+    return {"cluster": cluster, "runtime_fraction": {"default_value": share}}
 
 
 def _to_server(protocol: str) -> Resource:
@@ -226,7 +239,7 @@ def _retry(*causes: str, repeatable: bool) -> Resource:
             [reset, "connect-failure", "refused-stream", "retriable-headers", *causes]
         ),
         "num_retries": _TRIES,
-        "retry_back_off": {"base_interval": "0.025s", "max_interval": "1s"},
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.5s"},
         "retry_priority": {
             "name": "envoy.retry_priorities.previous_priorities",
             "typed_config": typed(

@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 from pilotlight.admin import Admin, AdminError
 from pilotlight.cli import app
 from pilotlight.commands.events import parse_time
+from pilotlight.commands.traffic import parse_weights
 from sidecar.core.fleet import Server
 from tests.builders import publish
+from tests.fakes.gateway import FakeGateway
 from tests.unit.sidecar.test_api_served import Served
 
 
@@ -228,3 +230,82 @@ def test_a_time_may_be_a_date_in_any_zone() -> None:
 def test_a_time_that_is_neither_is_refused() -> None:
     with pytest.raises(typer.BadParameter, match="'soon' is no time"):
         parse_time("soon")
+
+
+async def routed(served: Served) -> FakeGateway:
+    """`m` is ready and the gateway sends its requests there."""
+    await with_models(served)
+    gateway = served.rig.gateway
+    assert gateway is not None
+    await served.rig.until(lambda: gateway.routes.have("m"), "it is routed")
+    return gateway
+
+
+async def test_traffic_steers_a_model_until_it_is_off(served_at_gateway: Served) -> None:
+    served = served_at_gateway
+    gateway = await routed(served)
+    publish(served.rig.store, "m", 2, tier="hot")
+
+    assert await lines(served, "traffic", "m") == [
+        "requests that name no version meet the one that serves"
+    ]
+    told = await lines(served, "traffic", "m", "--weights", "1=95,2=5", "--sticky", "x-user")
+    assert [line.split()[:4] for line in told[1:3]] == [
+        ["version", "1", "95", "%"],
+        ["version", "2", "5", "%"],
+    ]
+    assert told[3] == "requests with the same x-user meet the same version"
+    await served.rig.until(lambda: "m" in gateway.routes.splits, "it is steered")
+    assert gateway.routes.splits["m"].weights == {1: 95}
+
+    told = await lines(served, "traffic", "m", "--mirror", "10", "--sample", "5")
+    assert [line.partition(";")[0] for line in told[-2:]] == [
+        "canary gets a copy of 10 % of the requests",
+        "canary is compared with 5 % of the requests",
+    ]
+    assert await lines(served, "traffic", "m", "--off") == [
+        "requests that name no version meet the one that serves"
+    ]
+    await served.rig.until(lambda: gateway.routes.splits == {}, "it is not steered any more")
+    assert served.rig.told("m").count("steering_changed") == 3
+
+
+async def test_what_traffic_cannot_do_is_refused(served_at_gateway: Served) -> None:
+    served = served_at_gateway
+    await routed(served)
+
+    assert "it has 1" in await refused(served, "traffic", "m", "--weights", "1=95,7=5")
+    assert "of no use without weights" in await refused(served, "traffic", "m", "--sticky", "x-a")
+    assert (await refused(served, "traffic", "m", "--off", "--mirror", "1")).startswith(
+        "error: --off ends all of it"
+    )
+    code, told = await said(served, "traffic", "m", "--weights", "1:95")
+    assert (code, any("are no weights" in line for line in told)) == (2, True)
+
+
+async def test_gateway_and_status_show_what_is_routed(served_at_gateway: Served) -> None:
+    served = served_at_gateway
+    await routed(served)
+
+    told = await lines(served, "gateway")
+    assert told[0].split() == ["clients", "HTTP", "0.0.0.0:8000,", "gRPC", "0.0.0.0:8001"]
+    assert told[1].startswith("replica own  1 model; ")
+    assert told[-1] == "routes in force"
+    assert (await lines(served, "status"))[-2:] == [
+        "gateway HTTP 0.0.0.0:8000, gRPC 0.0.0.0:8001: 1 model routed, 0 requests waiting; "
+        "routes in force",
+        "ready",
+    ]
+
+
+async def test_without_a_gateway_nothing_can_be_steered(served: Served) -> None:
+    await with_models(served)
+
+    assert (await lines(served, "gateway"))[0].startswith("no gateway: ")
+    assert "409 no_gateway" in await refused(served, "traffic", "m")
+
+
+@pytest.mark.parametrize("text", ["", "1", "1=", "1=2,", "1=x", "-1=2", "1=1,1=2"])
+def test_weights_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="are no weights"):
+        parse_weights(text)

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pilotlight.views.explanation import explanation_view, load_sentence
 from pilotlight.views.models import control_line, model_table, spec_table
 from pilotlight.views.plans import plan_view, what_if_view
 from pilotlight.views.status import Status
+from pilotlight.views.traffic import gateway_view, traffic_view
 
 WIDTH = 120
 GIB = 2**30
@@ -23,6 +25,7 @@ ALL_WELL = {
     "devices": {"devices": [], "advice": []},
     "control": {"mode": "running", "since": None, "actor": None, "profile": "production"},
     "readiness": {"ready": True, "missing": []},
+    "gateway": None,
 }
 
 
@@ -106,6 +109,50 @@ def explanation(**changes: Any) -> dict[str, Any]:
         "curves": [],
         **changes,
     }
+
+
+def gateway(**changes: Any) -> dict[str, Any]:
+    """One replica, and five requests that wait."""
+    replica = {"name": "own", "http": "triton:8000", "grpc": "triton:8001", "joined": True}
+    return {
+        "http": "0.0.0.0:8000",
+        "grpc": "0.0.0.0:8001",
+        "routed": True,
+        "problem": None,
+        "replicas": [{**replica, "models": 2}],
+        "routed_models": 2,
+        "requests": 120,
+        "by_warmth": {"cold": 1, "hit": 119},
+        "open_streams": 3,
+        "waiting": {"a": 4, "b": 1},
+        **changes,
+    }
+
+
+def steered(
+    said: Mapping[str, Any],
+    effective: Mapping[str, Any] | None,
+    more: Mapping[str, Any] = MappingProxyType({}),
+    **counts: int,
+) -> list[str]:
+    """Of a model; `v1=3` are requests that met version 1, `unnamed` those without a version."""
+    nothing = {"weights": {}, "sticky_header": None, "mirror": 0, "sample": 0}
+    versions = [
+        {
+            "version": None if name == "unnamed" else int(name[1:]),
+            "requests": count,
+            "percentage": 100 * count / sum(counts.values()),
+        }
+        for name, count in counts.items()
+    ]
+    body = {
+        "model": "m",
+        "said": nothing | dict(said),
+        "effective": None if effective is None else nothing | dict(effective),
+        "versions": versions,
+        "comparison": None,
+    }
+    return lines(traffic_view(body | dict(more)))
 
 
 def explained(**changes: Any) -> list[str]:
@@ -206,6 +253,7 @@ def test_status_ends_with_what_is_amiss() -> None:
             "profile": "production",
         },
         readiness={"ready": False, "missing": ["m: loading", "n: loading"]},
+        gateway=gateway(),
         now=NOW,
     )
 
@@ -213,6 +261,8 @@ def test_status_ends_with_what_is_amiss() -> None:
         "no model",
         f"cpu  {'·' * 32}  10.0 GiB free of 10.0 GiB",
         "advice: one more GiB would save about 3 s",
+        "gateway HTTP 0.0.0.0:8000, gRPC 0.0.0.0:8001: 2 models routed, 5 requests waiting; "
+        "routes in force",
         "paused since 2026-01-02 11:00:00Z, asked for by ann; profile production",
         "not ready: m: loading; n: loading",
     ]
@@ -459,3 +509,91 @@ def test_a_span_is_told_in_the_largest_unit_of_which_there_are_two(
     span_s: float, text: str
 ) -> None:
     assert words.span(span_s) == text
+
+
+def test_traffic_shows_what_was_said_what_holds_and_what_came() -> None:
+    said = {"weights": {"1": 19, "2": 1}, "sticky_header": "x-user-id"}
+    now = {"weights": {"1": 19}, "sticky_header": "x-user-id"}
+
+    assert steered(said, now, v1=150, v3=2, unnamed=48) == [
+        "m                 said    now  requests  of all",
+        "version 1         95 %  100 %       150    75 %",
+        "version 2          5 %      -         -       -",
+        "version 3            -      -         2     1 %",
+        "no version named     -      -        48    24 %",
+        "requests with the same x-user-id meet the same version",
+    ]
+
+
+def test_a_model_that_is_not_steered_meets_the_serving_version() -> None:
+    assert steered({}, {}) == ["requests that name no version meet the one that serves"]
+
+
+@pytest.mark.parametrize(
+    ("effective", "gets", "compared"),
+    [
+        ({"mirror": 10, "sample": 2}, "10 %", "2 %"),
+        ({}, "0 %", "0 %"),
+        (None, "not known", "not known"),
+    ],
+)
+def test_a_mirror_shows_what_canary_gets_now(
+    effective: Mapping[str, Any] | None, gets: str, compared: str
+) -> None:
+    assert steered({"mirror": 10, "sample": 2}, effective)[1:] == [
+        f"canary gets a copy of 10 % of the requests; now {gets}",
+        f"canary is compared with 2 % of the requests; now {compared}",
+    ]
+
+
+def test_a_comparison_shows_what_differs_and_what_failed() -> None:
+    agreeing = {"requests": 60, "agreeing": 60, "largest_error": 0.0, "reason": None}
+    differing = {**agreeing, "agreeing": 58, "reason": "scaled error 3e-2 is above 1e-5"}
+    comparison = {
+        "serving": {"version": 1, "failures": 0, "failure": None},
+        "canary": {"version": 2, "failures": 1, "failure": "server lost"},
+        "compared": 60,
+        "agreeing": 58,
+        "outputs": {"label": agreeing, "score": differing},
+        "missed": {"too_large": 2},
+    }
+    said = {"mirror": 10, "sample": 2}
+
+    assert steered(said, said, {"comparison": comparison})[3:] == [
+        "versions 1 and 2 answered 60 sampled requests, 58 of them alike",
+        "  score: 2 differ; scaled error 3e-2 is above 1e-5",
+        "  canary failed 1 times: server lost",
+        "  not compared: 2: 2 too_large",
+    ]
+
+
+def test_the_gateway_shows_addresses_replicas_and_counts() -> None:
+    away = {**gateway()["replicas"][0], "name": "b", "joined": False, "models": 1}
+    replicas = [*gateway()["replicas"], away]
+
+    assert lines(gateway_view(gateway(replicas=replicas))) == [
+        "clients      HTTP 0.0.0.0:8000, gRPC 0.0.0.0:8001",
+        "replica own  2 models; HTTP triton:8000, gRPC triton:8001",
+        "replica b    1 model, has not joined; HTTP triton:8000, gRPC triton:8001",
+        "requests     120: 1 cold, 119 hit",
+        "waiting      5: 4 a, 1 b",
+        "streams      3 open",
+        "routes in force",
+    ]
+
+
+def test_a_gateway_says_why_it_does_not_route() -> None:
+    quiet = {"requests": 0, "by_warmth": {}, "waiting": {}, "routed": False}
+
+    assert lines(gateway_view(gateway(problem="Envoy [admin] is down", **quiet)))[-4:] == [
+        "requests     0",
+        "waiting      0",
+        "streams      3 open",
+        "Envoy [admin] is down",
+    ]
+    assert lines(gateway_view(gateway(**quiet)))[-1] == "no routes yet"
+
+
+def test_no_gateway_is_said() -> None:
+    (line,) = lines(gateway_view(None))
+    assert line.startswith("no gateway: clients speak to Triton itself")

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from sidecar.activator.serve import Activator
-from sidecar.errors import TooLate, UnknownObject
 from sidecar.core.activation import Heat
+from sidecar.errors import TooLate, UnknownObject
 from tests.eventually import eventually
 
 KNOWN = "m"

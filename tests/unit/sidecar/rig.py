@@ -25,6 +25,7 @@ from sidecar.runtime.execute import Executor
 from sidecar.runtime.hold import Hold
 from sidecar.runtime.learn import Learner
 from sidecar.runtime.loop import Loop
+from sidecar.runtime.place import Placer
 from sidecar.runtime.prove import Prover
 from sidecar.runtime.records import Records
 from sidecar.runtime.replicas import Replicas
@@ -139,12 +140,19 @@ class Sidecar:
 
     def hold(self, *, longest_s: float = 30.0, most: int = 100, most_per_model: int = 100) -> Hold:
         """What the activator asks."""
-        return Hold(
+        placer = Placer(
             self.world.waiting,
             self.world.router,
             self.replicas,
-            self.world.telemetry.counts,
+            self.world.telemetry,
             own_free_bytes=lambda: 0,
+            longest_s=longest_s,
+        )
+        return Hold(
+            self.world.waiting,
+            self.world.router,
+            placer,
+            self.world.telemetry.counts,
             longest_s=longest_s,
             most=most,
             most_per_model=most_per_model,

@@ -20,6 +20,7 @@ from sidecar.activator.answers import (
     unknown,
 )
 from sidecar.activator.wire import MAX_FIELDS, names
+from sidecar.core.activation import Heat
 from sidecar.errors import (
     Conflict,
     DoesNotFit,
@@ -32,7 +33,6 @@ from sidecar.errors import (
     TooManyWaiting,
     UnknownObject,
 )
-from sidecar.core.activation import Heat
 from tests.builders import NOW_S
 
 FULL = DoesNotFit(

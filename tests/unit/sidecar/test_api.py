@@ -35,6 +35,7 @@ def test_a_model_tells_tier_warmth_versions_and_why(tmp_path: Path) -> None:
             "quarantined": False,
             "quarantined_until": None,
             "reason": "loaded, warmed and probed",
+            "traffic": None,
         }
         listed = (await client.get("/v1/models")).json()["models"]
         assert [(one["name"], one["warmth"]) for one in listed] == [("c", "disk"), ("m", "warmed")]

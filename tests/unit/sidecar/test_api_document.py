@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 from sidecar.api.problems import CODES, problem_type
 from tests.unit.sidecar.client import ask
 from tests.unit.sidecar.rig import Rig
+from tests.unit.sidecar.test_api_traffic import ask as ask_at_gateway
 
 GUARDED = "/v1"
 # A stream does not end, and what its lines are is no schema's matter.
@@ -69,6 +70,11 @@ def test_the_document_lists_every_call(document: dict[str, Any]) -> None:
         "POST /v1/models/{model}:unquarantine",
         "POST /v1/models/{model}/releases",
         "POST /v1/models/{model}:rollback",
+        "GET /v1/models/{model}/traffic",
+        "PUT /v1/models/{model}/traffic",
+        "DELETE /v1/models/{model}/traffic",
+        "GET /v1/gateway",
+        "GET /v1/replica",
         "GET /v1/devices",
         "GET /v1/plans",
         "POST /v1/plans",
@@ -136,7 +142,7 @@ def test_whatever_is_sent_the_answer_is_as_the_document_says(
             )
             case.validate_response(answer, checks=CHECKS)
 
-    ask(tmp_path, story)
+    ask_at_gateway(tmp_path, story)
 
 
 def cases(operation: APIOperation, there: dict[str, str]) -> list[Case]:

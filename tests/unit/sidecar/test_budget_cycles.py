@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from contract.intent import Intent
+from sidecar.core.activation import Heat
 from sidecar.core.demand import Demand
 from sidecar.core.fleet import Server
 from sidecar.core.ledger import Hold, ledger
 from sidecar.core.memory import CPU
 from sidecar.core.release import ReleaseState
 from sidecar.errors import DoesNotFit, Quarantined, Refused, TooLate
-from sidecar.core.activation import Heat
 from sidecar.runtime.collect import SAVE_EVERY_S
 from sidecar.runtime.records import Records
 from tests.builders import MIB, publish, request

@@ -155,6 +155,123 @@ def test_a_stage_lies_apart_from_the_store(path: Path, content: object) -> None:
     assert said(path, content).startswith("stage of canary and the store lie inside each other")
 
 
+# The gateway.
+
+
+def with_gateway(**said: Any) -> dict[str, Any]:
+    servers = {
+        "serving": {"grpc": "127.0.0.1:8201", "http": "127.0.0.1:8200", "stage": "run/serving"},
+        "canary": {"grpc": "127.0.0.1:8101", "stage": "run/canary"},
+    }
+    return changed(servers=servers, gateway={"folder": "run/gateway", **said})
+
+
+def other_replica(name: str) -> dict[str, str]:
+    return {"name": name, "http": "b:8200", "grpc": "b:8201", "api": "http://b:8080"}
+
+
+def test_there_is_no_gateway_unless_it_is_asked_for(path: Path) -> None:
+    path.write_text(yaml.safe_dump(COMPLETE))
+
+    assert load_settings(path).gateway is None
+
+
+def test_a_gateway_needs_a_folder_and_has_a_default_for_all_else(path: Path) -> None:
+    path.write_text(yaml.safe_dump(with_gateway()))
+
+    gateway = load_settings(path).gateway
+
+    assert gateway is not None
+    assert gateway.folder == path.parent / "run/gateway"
+    assert (gateway.http, gateway.grpc) == ("0.0.0.0:8000", "0.0.0.0:8001")
+    assert (gateway.seen_folder, gateway.tls, gateway.api_keys) == (None, None, ())
+    assert gateway.largest_request < gateway.memory
+    assert said(path, changed(gateway={})).startswith("gateway.folder: Field required")
+
+
+def test_paths_of_the_gateway_are_ours_or_those_that_envoy_sees(path: Path) -> None:
+    """What only Envoy reads stays as it was said."""
+    content = with_gateway(
+        seen_folder="/etc/gateway",
+        tls={"certificate": "/etc/tls/cert.pem", "key": "/etc/tls/key.pem"},
+        api_keys=[{"client": "ann", "file": "keys/ann"}],
+        replicas=[{**other_replica("b"), "token_file": "keys/b"}],
+    )
+    path.write_text(yaml.safe_dump(content))
+
+    gateway = load_settings(path).gateway
+
+    assert gateway is not None
+    assert gateway.seen_folder == Path("/etc/gateway")
+    assert gateway.tls is not None
+    assert gateway.tls.key == Path("/etc/tls/key.pem")
+    assert [key.file for key in gateway.api_keys] == [path.parent / "keys/ann"]
+    assert [each.token_file for each in gateway.replicas] == [path.parent / "keys/b"]
+
+
+def test_sizes_are_bytes_with_units(path: Path) -> None:
+    path.write_text(yaml.safe_dump(with_gateway(largest_request="64MiB", memory="2GiB")))
+
+    gateway = load_settings(path).gateway
+
+    assert gateway is not None
+    assert (gateway.largest_request, gateway.memory) == (64 * 2**20, 2 * 2**30)
+
+
+@pytest.mark.parametrize(
+    ("gateway", "message"),
+    [
+        (
+            {"admin": "0.0.0.0:9901"},
+            "gateway: admin is 0.0.0.0:9901, and whoever reaches that port can end Envoy; use a "
+            "loopback address such as 127.0.0.1:9901",
+        ),
+        (
+            {"api_keys": [{"client": "ann", "file": "a"}, {"client": "ann", "file": "b"}]},
+            "gateway: two API keys are of ann; give each client one",
+        ),
+        (
+            {"replicas": [other_replica("own")]},
+            "gateway: a replica cannot be named own, which is taken; name it otherwise",
+        ),
+        (
+            {"replicas": [other_replica("b"), other_replica("b")]},
+            "gateway: a replica cannot be named b, which is taken; name it otherwise",
+        ),
+        (
+            {"replicas": [{**other_replica("b"), "api": "b:8080"}]},
+            "gateway.replicas[0].api: String should match pattern '^https?://'",
+        ),
+        ({"admn": "x"}, "gateway: unknown key 'admn'; did you mean 'admin'?"),
+        ({"tls": {"certificate": "c.pem"}}, "gateway.tls.key: Field required"),
+        (
+            {"api_keys": [{"client": "", "file": "a"}]},
+            "gateway.api_keys[0].client: String should match pattern "
+            "'^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$'",
+        ),
+        ({"longest_hold_s": 0}, "gateway.longest_hold_s: Input should be greater than 0"),
+        ({"most_waiting": 0}, "gateway.most_waiting: Input should be greater than or equal to 1"),
+        (
+            {"activator": {"htp": "a:1"}},
+            "gateway.activator: unknown key 'htp'; did you mean 'http'?",
+        ),
+    ],
+)
+def test_what_is_impossible_for_a_gateway_is_told(
+    path: Path, gateway: dict[str, Any], message: str
+) -> None:
+    assert said(path, with_gateway(**gateway)) == message
+
+
+def test_a_gateway_must_know_where_triton_takes_http(path: Path) -> None:
+    content = changed(gateway={"folder": "run/gateway"})
+
+    assert said(path, content) == (
+        "the gateway sends HTTP requests to servers.serving.http: say where that is, such as "
+        "127.0.0.1:8200"
+    )
+
+
 def test_a_file_that_is_missing_or_no_yaml_is_named(path: Path) -> None:
     with pytest.raises(InvalidSettings, match=r"sidecar\.yaml cannot be read"):
         load_settings(path)
