@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RECIPE ?= examples/recommender/models.yaml
 
-.PHONY: help setup repo demo serve test check lint bench-sidecar constraints
+.PHONY: help setup repo demo serve test check lint bench-sidecar bench-gateway constraints
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -24,7 +24,7 @@ repo: setup ## Build model_repository/ from RECIPE
 demo: setup ## The whole story on real servers, proven
 	$(BIN)/pilotlight demo
 
-serve: setup ## Two embedded Tritons and the sidecar, until ctrl-C
+serve: setup ## Two embedded Tritons, the gateway and the sidecar, until ctrl-C
 	$(BIN)/pilotlight up
 
 check: setup lint ## Lint, types, layers, unit tests: under a minute
@@ -41,6 +41,9 @@ test: setup lint ## Everything that runs without a GPU
 
 bench-sidecar: setup repo ## What the sidecar costs: planner, loop, memory, restart
 	$(BIN)/python -m bench.sidecar
+
+bench-gateway: setup ## What the gateway costs: hot and cold requests, changes of routes, size
+	$(BIN)/python -m bench.gateway
 
 constraints: ## Write constraints.txt from what is installed
 	$(BIN)/pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu//' > constraints.txt

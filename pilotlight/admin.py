@@ -81,10 +81,28 @@ class Admin:
         Raises:
             AdminError: also when somebody else changed it since it was read.
         """
-        path = f"/v1/models/{model}/spec"
-        tag = self._send("GET", path).headers.get("etag")
-        condition = {"If-Match": tag} if tag else {"If-None-Match": "*"}
-        return self._call("PATCH", path, dict(patch), headers=condition)
+        return self._change("PATCH", f"/v1/models/{model}/spec", dict(patch))
+
+    def gateway(self) -> dict[str, Any] | None:
+        """None where there is none."""
+        found: dict[str, Any] | None = self.get("/v1/gateway")["gateway"]
+        return found
+
+    def traffic(self, model: str) -> dict[str, Any]:
+        """Where a model's requests are to go, and where they have gone."""
+        return self.get(f"/v1/models/{model}/traffic")
+
+    def steer(self, model: str, steering: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace what is said of a model's requests.
+
+        Raises:
+            AdminError: also when somebody else changed it since it was read.
+        """
+        return self._change("PUT", f"/v1/models/{model}/traffic", dict(steering))
+
+    def end_steering(self, model: str) -> None:
+        """Raises AdminError as `steer` does."""
+        self._change("DELETE", f"/v1/models/{model}/traffic")
 
     def audit(self, **filters: str | None) -> Iterator[dict[str, Any]]:
         """Entries, oldest first; filters are `model`, `actor`, `event`, `since` and `until`."""
@@ -142,6 +160,12 @@ class Admin:
             if page["next_page_token"] is None:
                 return
             query["page_token"] = page["next_page_token"]
+
+    def _change(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Change an object as it is now."""
+        tag = self._send("GET", path).headers.get("etag")
+        condition = {"If-Match": tag} if tag else {"If-None-Match": "*"}
+        return self._call(method, path, body, headers=condition)
 
     def _call(
         self,

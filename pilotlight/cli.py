@@ -21,6 +21,7 @@ from pilotlight.commands.plan import plan_command
 from pilotlight.commands.replay import replay_command
 from pilotlight.commands.run import serve_command, up_command
 from pilotlight.commands.show import explain_command, status_command
+from pilotlight.commands.traffic import gateway_command, traffic_command
 
 app = typer.Typer(
     help="No user of a model meets a cold start: build, serve and release models on Triton.",
@@ -34,6 +35,8 @@ app.command("demo")(demo_command)
 app.command("status")(status_command)
 app.command("explain")(explain_command)
 app.command("plan")(plan_command)
+app.command("gateway")(gateway_command)
+app.command("traffic")(traffic_command)
 app.command("events")(events_command)
 app.command("audit")(audit_command)
 app.command("load")(load_command)

@@ -9,10 +9,12 @@ from pilotlight.demo.clients import RequestFailed
 from pilotlight.demo.shelf import BuildFailed
 from pilotlight.demo.story import tell
 from pilotlight.stack import SidecarDidNotStart
+from sidecar.errors import SidecarError
 
 EXPECTED = (
     EmbeddedError,
     SidecarDidNotStart,
+    SidecarError,
     AdminError,
     BuildFailed,
     RequestFailed,

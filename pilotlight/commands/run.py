@@ -76,7 +76,7 @@ def up_command(
             console.print(f"sidecar at {stack.url}; try `pilotlight status --url {stack.url}`")
             _announce_readiness(console, stack.url, stop)
             stop.wait()
-    except (EmbeddedError, SidecarDidNotStart, AdminError) as error:
+    except (EmbeddedError, SidecarDidNotStart, SidecarError, AdminError) as error:
         fail(console, str(error))
 
 

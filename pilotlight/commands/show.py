@@ -61,6 +61,7 @@ def _look(admin: Admin, tier: Tier | None, warmth: Warmth | None) -> Status:
         devices=admin.get("/v1/devices"),
         control=admin.get("/v1/control"),
         readiness=admin.readiness(),
+        gateway=admin.gateway(),
         now=datetime.now(UTC),
     )
 

@@ -1,133 +1,51 @@
-"""What Pilotlight promises, act by act. Each act returns what it proved."""
+"""What Pilotlight promises while traffic runs, act by act. Each act returns what it proved."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
-from contract.compare import compare
-from contract.samples import Tensors
-from embedded.process import wait_until
-from pilotlight.admin import Admin, OperationFailed
-from pilotlight.demo.clients import (
-    Client,
-    GrpcClient,
-    HttpClient,
-    RequestFailed,
-    Traffic,
-    steady_ms,
-)
-from pilotlight.demo.cold import ColdStart
+from pilotlight.admin import OperationFailed
+from pilotlight.demo.clients import RequestFailed, Traffic
 from pilotlight.demo.proof import Proof
-from pilotlight.demo.shelf import CORRUPT, GOOD, SUBTLY_WRONG, Shelf
+from pilotlight.demo.shelf import CORRUPT, GOOD, SUBTLY_WRONG
+from pilotlight.demo.stage import LAZY, RELEASED, TIMEOUT_S, Stage, until
 from pilotlight.paths import ROOT
-from pilotlight.stack import Stack
+from sidecar.core.events import EventName
 
-HOT = ("premium", "short_form")
-LAZY = "long_form"
-RELEASED = "short_form"
-TIMEOUT_S = 120.0
 POLL_S = 0.01
-# A warmed first request must beat a first request on demand by at least this factor.
-WORTH_IT = 5.0
+# Now and then nobody asks for long enough that an unload is not called off.
+PAUSE_S = 0.15
+UNLOADS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Everything an act needs."""
-
-    stack: Stack
-    shelf: Shelf
-    admin: Admin
-    requests: dict[str, Tensors]
-
-    def grpc(self) -> Client:
-        return GrpcClient(self.stack.serving.grpc_address)
-
-    def traffic(self) -> Traffic:
-        """Two clients over gRPC and one over HTTP, without a pause."""
-        clients: dict[str, Callable[[], Client]] = {
-            "grpc-1": self.grpc,
-            "grpc-2": self.grpc,
-            "http": lambda: HttpClient(self.stack.serving.http_port),
-        }
-        return Traffic(clients, RELEASED, self.requests[RELEASED])
-
-
-def hot_before_ready(stage: Stage) -> tuple[list[Proof], dict[str, float]]:
-    """Poll /readyz until 200, then be the first user of each hot model; returns milliseconds."""
-    began_s = time.monotonic()
-    refusals = 0
-    while not (readiness := stage.admin.readiness())["ready"]:
-        refusals += 1
-        if time.monotonic() - began_s > TIMEOUT_S:
-            raise TimeoutError(f"not ready: {readiness['missing']}")
-        time.sleep(POLL_S)
-    ready_s = time.monotonic() - began_s
-    client = stage.grpc()
-    first_ms = {}
-    right = True
-    for model in HOT:
-        answer = client.infer(model, stage.requests[model])
-        first_ms[model] = 1000 * answer.seconds
-        right = right and _is_right(stage, model, answer.outputs)
-    client.close()
-    firsts = ", ".join(f"{model} {ms:.1f} ms" for model, ms in first_ms.items())
+def unloaded_under_traffic(stage: Stage) -> list[Proof]:
+    """Unload a model that clients go on asking for, until it really has gone."""
+    clients = {"grpc": stage.grpc, "http": stage.http}
+    began = datetime.now(UTC)
+    gone: list[dict[str, Any]] = []
+    asked = 0
+    with Traffic(clients, LAZY, stage.requests[LAZY].inputs, pause_s=PAUSE_S) as traffic:
+        traffic.wait_for(1, since_s=time.monotonic(), timeout_s=TIMEOUT_S)
+        while len(gone) < UNLOADS:
+            operation = stage.admin.ask(f"/v1/models/{LAZY}:unload")
+            asked += 1
+            with suppress(OperationFailed):
+                stage.admin.wait(operation, TIMEOUT_S)
+            traffic.wait_for(1, since_s=time.monotonic(), timeout_s=TIMEOUT_S)
+            gone = stage.events(EventName.MODEL_UNLOADED, LAZY, since=began)
+    again = stage.events(EventName.MODEL_LOADED, LAZY, since=began)
+    kept = len(stage.events(EventName.UNLOAD_CALLED_OFF, LAZY, since=began))
     return [
         Proof(
-            "/readyz turns 200 only when every hot model is proven, loaded and warmed",
-            f"503 {refusals} times, 200 after {ready_s:.1f} s; first requests then: {firsts}",
-            refusals > 0 and right,
+            f"{LAZY} unloaded while clients ask for it over both protocols: no request fails",
+            f"asked for {asked} x: {kept} x called off for a request, {len(gone)} x done; loaded "
+            f"again {len(again)} x; {len(traffic.seen)} requests, {len(traffic.failed)} failed, "
+            f"the longest wait {traffic.longest_s:.1f} s",
+            len(again) >= UNLOADS and not traffic.failed,
         )
-    ], first_ms
-
-
-def cold_model_on_request(stage: Stage) -> tuple[list[Proof], dict[str, float]]:
-    """Ask for a cold model over REST, then be its first user; returns milliseconds.
-
-    Asked twice: only the very first time is the version proven on canary before.
-    """
-    before = stage.admin.model(LAZY)["warmth"]
-    proven_s = _timed(stage, f"/v1/models/{LAZY}:load")
-    _timed(stage, f"/v1/models/{LAZY}:unload")
-    between = stage.admin.model(LAZY)["warmth"]
-    loaded_s = _timed(stage, f"/v1/models/{LAZY}:load")
-    client = stage.grpc()
-    answer = client.infer(LAZY, stage.requests[LAZY])
-    client.close()
-    first_ms = 1000 * answer.seconds
-    return [
-        Proof(
-            f"{LAZY} (cold) is loaded and warmed when asked for",
-            f"the first time ever, proven on canary: {proven_s:.1f} s; unloaded and asked for "
-            f"again: {loaded_s:.1f} s; first request then {first_ms:.1f} ms",
-            before == between == "disk" and _is_right(stage, LAZY, answer.outputs),
-        )
-    ], {LAZY: first_ms}
-
-
-def no_cold_start(
-    stage: Stage, cold: dict[str, ColdStart], warmed_first_ms: dict[str, float]
-) -> list[Proof]:
-    """Compare the first user's wait with and without us."""
-    proofs = []
-    client = stage.grpc()
-    for model, without in cold.items():
-        warmed_ms = warmed_first_ms[model]
-        steady = steady_ms(client, model, stage.requests[model])
-        on_demand_ms = 1000 * without.load_s + without.first_ms
-        proofs.append(
-            Proof(
-                f"no cold start on {model}",
-                f"first request loaded on demand: {on_demand_ms:.0f} ms; loaded, not warmed: "
-                f"{without.first_ms:.1f} ms; warmed by us: {warmed_ms:.1f} ms; steady: "
-                f"{steady:.1f} ms. Warmed is {on_demand_ms / warmed_ms:.0f} x and "
-                f"{without.first_ms / warmed_ms:.1f} x faster",
-                on_demand_ms > WORTH_IT * warmed_ms,
-            )
-        )
-    client.close()
-    return proofs
+    ]
 
 
 def promotion_and_rollback(stage: Stage) -> list[Proof]:
@@ -136,7 +54,7 @@ def promotion_and_rollback(stage: Stage) -> list[Proof]:
     with stage.traffic() as traffic:
         began_s = time.monotonic()
         operation = stage.admin.ask(f"/v1/models/{RELEASED}/releases", {"version": GOOD})
-        _wait_for_state(stage, operation, "soaking")
+        stage.wait_for_state(operation, "soaking")
         traffic.wait_for(GOOD, since_s=began_s, timeout_s=TIMEOUT_S)
         promoted_s = time.monotonic() - began_s
         asked_s = time.monotonic()
@@ -187,100 +105,88 @@ def bad_versions_refused(stage: Stage) -> list[Proof]:
 
 def triton_killed(stage: Stage) -> list[Proof]:
     """SIGKILL the serving Triton; everything recorded comes back without a person."""
-    recorded = _ready_versions(stage)
-    killed_s = time.monotonic()
-    stage.stack.serving.kill()
-    back_s = {}
-    for model in recorded:
-        _until_answered(stage, model)
-        back_s[model] = time.monotonic() - killed_s
-    _until(lambda: _ready_versions(stage) == recorded and stage.admin.readiness()["ready"])
+    recorded = stage.ready_versions()
+    with stage.traffic() as traffic, ThreadPoolExecutor() as pool:
+        killed_s = time.monotonic()
+        stage.stack.serving.kill()
+        asked = {model: pool.submit(_ask, stage, model) for model in recorded}
+        back_s = {model: answered.result() - killed_s for model, answered in asked.items()}
+        until(lambda: stage.ready_versions() == recorded and bool(stage.admin.readiness()["ready"]))
     times = ", ".join(f"{model} {seconds:.1f} s" for model, seconds in back_s.items())
     versions = ", ".join(f"{model} {numbers}" for model, numbers in recorded.items())
     return [
         Proof(
-            "tritonserver killed: back to the recorded state by itself",
-            f"answering again after: {times}; versions as before: {versions}",
-            _ready_versions(stage) == recorded,
+            "tritonserver killed: back to the recorded state by itself, requests wait meanwhile",
+            f"answered after: {times}; versions as before: {versions}; {len(traffic.seen)} "
+            f"requests meanwhile, {len(traffic.failed)} failed, the longest wait "
+            f"{traffic.longest_s:.1f} s",
+            not traffic.failed and stage.ready_versions() == recorded,
         )
     ]
 
 
 def sidecar_killed(stage: Stage) -> list[Proof]:
-    """SIGKILL the sidecar in the middle of a release; the release goes on after its restart."""
-    with stage.traffic() as traffic:
+    """SIGKILL the sidecar in the middle of a release, and keep it down for a while."""
+    stage.put_away(LAZY)
+    with stage.traffic() as traffic, ThreadPoolExecutor(1) as pool:
         operation = stage.admin.ask(f"/v1/models/{RELEASED}/releases", {"version": GOOD})
-        _wait_for_state(stage, operation, "canary_warming")
+        stage.wait_for_state(operation, "canary_warming")
         killed_s = time.monotonic()
         stage.stack.sidecar.kill()
-        _until(stage.admin.is_reachable)
-        back_s = time.monotonic() - killed_s
+        cold = pool.submit(_first_answer, stage)
+        _keep_dead_until(stage, cold)
+        dead_s = time.monotonic() - killed_s
+        until(stage.admin.is_reachable)
+        afterwards = _first_answer(stage)
         stage.admin.wait(operation, TIMEOUT_S)
         release = stage.admin.release(operation["release"])
-        failed, by_version = traffic.failed, traffic.by_version
+    failed, by_version = traffic.failed, traffic.by_version
     states = [step["state"] for step in release["steps"]]
     serving = stage.admin.model(RELEASED)["serving_version"]
     return [
         Proof(
             "sidecar killed in mid-release: nothing lost, traffic untouched",
-            f"REST back after {back_s:.1f} s, release ended {release['state']}, version "
+            f"kept dead for {dead_s:.1f} s; then the release ended {release['state']}, version "
             f"{serving} serves; {by_version.total()} requests meanwhile, {len(failed)} failed",
             not failed
             and release["state"] == "done"
             and len(states) == len(set(states))
             and serving == GOOD,
-        )
+        ),
+        Proof(
+            "only who asks for a model that is not loaded notices, until the sidecar is back",
+            f"{LAZY} meanwhile: {cold.result()}; afterwards: {afterwards}",
+            cold.result().startswith("503") and afterwards == "cold",
+        ),
     ]
+
+
+def _ask(stage: Stage, model: str) -> float:
+    """When the answer came (monotonic)."""
+    client = stage.grpc()
+    stage.ask(client, model)
+    client.close()
+    return time.monotonic()
+
+
+def _first_answer(stage: Stage) -> str:
+    """What the first user of a cold model gets: its warmth, or the refusal."""
+    client = stage.http()
+    try:
+        return stage.ask(client, LAZY).warmth
+    except RequestFailed as refused:
+        return str(refused)
+    finally:
+        client.close()
+
+
+def _keep_dead_until(stage: Stage, done: Future[str]) -> None:
+    """Kill the sidecar each time it is started again."""
+    while not done.done():
+        stage.stack.sidecar.kill()
+        time.sleep(POLL_S)
 
 
 def _brief(reason: str) -> str:
     """The part of a reason that fits a table: its first line, with paths cut short."""
     return reason.splitlines()[0].replace(f"{ROOT}/", "")
-
-
-def _timed(stage: Stage, path: str) -> float:
-    """Seconds from the request to the end of its operation."""
-    began_s = time.monotonic()
-    stage.admin.wait(stage.admin.ask(path), TIMEOUT_S)
-    return time.monotonic() - began_s
-
-
-def _is_right(stage: Stage, model: str, outputs: Tensors) -> bool:
-    expected = stage.shelf.golden(model)[-1].outputs
-    limits = stage.shelf.manifest(model, 1).tolerances
-    return not [found for found in compare(outputs, expected, limits) if found.reason]
-
-
-def _ready_versions(stage: Stage) -> dict[str, list[int]]:
-    models = stage.admin.models()
-    return {model["name"]: model["ready_versions"] for model in models if model["ready_versions"]}
-
-
-def _wait_for_state(stage: Stage, operation: dict[str, Any], state: str) -> None:
-    def reached() -> bool:
-        release = stage.admin.release(operation["release"])
-        if not release["active"] and release["state"] != state:
-            raise TimeoutError(f"release is {release['state']}, not {state}: {release['reason']}")
-        return bool(release["state"] == state)
-
-    _until(reached)
-
-
-def _until_answered(stage: Stage, model: str) -> None:
-    def answered() -> bool:
-        client = stage.grpc()
-        try:
-            client.infer(model, stage.requests[model])
-        except RequestFailed:
-            return False
-        else:
-            return True
-        finally:
-            client.close()
-
-    _until(answered)
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    if not wait_until(condition, TIMEOUT_S):
-        raise TimeoutError(f"not within {TIMEOUT_S:g} s; the logs of this run say why")

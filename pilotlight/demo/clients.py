@@ -1,4 +1,4 @@
-"""Requests over gRPC and HTTP, and traffic that never pauses."""
+"""Requests over gRPC and HTTP, and traffic that goes on."""
 
 import contextlib
 import statistics
@@ -10,27 +10,38 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import grpc
 import httpx2
 import numpy as np
-from tritonclient import grpc as triton_grpc
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.grpc.service_pb2 import ModelInferRequest
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
 from contract.samples import Tensors
 
 TIMEOUT_S = 20.0
+WARMTH = "x-warmth"
 
 
 class RequestFailed(Exception):
-    """A request was not answered with outputs."""
+    """A request was not answered with outputs; `status` is that of HTTP, or gRPC's by name."""
+
+    def __init__(self, status: str, text: str) -> None:
+        self.status = status
+        super().__init__(f"{status}: {text}")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Which version answered, with what, and how long it took from the client's side."""
+    """Which version answered, with what, and how long it took from the client's side.
+
+    `warmth` is what the gateway says of it: hit, cold or joined; empty without one.
+    """
 
     version: int
     outputs: Tensors
     seconds: float
+    warmth: str
 
 
 class Client(Protocol):
@@ -40,34 +51,41 @@ class Client(Protocol):
 
 
 class GrpcClient:
-    """The user's view over gRPC: no version named."""
+    """The user's view over gRPC: no version named.
+
+    Over the protocol itself, because tritonclient does not show the metadata of an answer.
+    """
 
     def __init__(self, address: str) -> None:
-        self._client = triton_grpc.InferenceServerClient(address)
-        with contextlib.suppress(InferenceServerException):
+        self._channel = grpc.insecure_channel(address)
+        self._infer = GRPCInferenceServiceStub(self._channel).ModelInfer
+        with contextlib.suppress(grpc.FutureTimeoutError):
             # A user's first request is not the one that opens the connection.
-            self._client.is_server_live(client_timeout=TIMEOUT_S)
+            grpc.channel_ready_future(self._channel).result(TIMEOUT_S)
 
     def infer(self, model: str, inputs: Tensors) -> Answer:
-        tensors = []
+        request = ModelInferRequest(model_name=model)
         for name, array in inputs.items():
-            tensor = triton_grpc.InferInput(
-                name, list(array.shape), np_to_triton_dtype(array.dtype)
-            )
-            tensor.set_data_from_numpy(array)
-            tensors.append(tensor)
+            datatype = np_to_triton_dtype(array.dtype)
+            request.inputs.add(name=name, datatype=datatype, shape=array.shape)
+            request.raw_input_contents.append(array.tobytes())
         began_s = time.perf_counter()
         try:
-            result = self._client.infer(model, tensors, client_timeout=TIMEOUT_S)
-        except InferenceServerException as error:
-            raise RequestFailed(str(error)) from error
+            response, call = self._infer.with_call(request, timeout=TIMEOUT_S)
+        except grpc.RpcError as error:
+            raise RequestFailed(error.code().name, error.details() or "") from error
         seconds = time.perf_counter() - began_s
-        response = result.get_response()
-        outputs = {output.name: result.as_numpy(output.name) for output in response.outputs}
-        return Answer(int(response.model_version), outputs, seconds)
+        outputs = {
+            output.name: np.frombuffer(raw, triton_to_np_dtype(output.datatype)).reshape(
+                output.shape
+            )
+            for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
+        }
+        warmth = dict(call.initial_metadata()).get(WARMTH, "")
+        return Answer(int(response.model_version), outputs, seconds, warmth)
 
     def close(self) -> None:
-        self._client.close()
+        self._channel.close()
 
 
 class HttpClient:
@@ -91,20 +109,26 @@ class HttpClient:
         began_s = time.perf_counter()
         try:
             answer = self._client.post(f"/v2/models/{model}/infer", json=body)
-            content: dict[str, Any] = answer.raise_for_status().json()
         except httpx2.HTTPError as error:
-            raise RequestFailed(str(error)) from error
+            raise RequestFailed("no answer", str(error)) from error
+        seconds = time.perf_counter() - began_s
+        if answer.is_error:
+            raise RequestFailed(str(answer.status_code), answer.text.strip())
+        content: dict[str, Any] = answer.json()
         outputs = {
-            output["name"]: np.array(output["data"]).reshape(output["shape"])
+            output["name"]: np.array(
+                output["data"], triton_to_np_dtype(output["datatype"])
+            ).reshape(output["shape"])
             for output in content["outputs"]
         }
-        return Answer(int(content["model_version"]), outputs, time.perf_counter() - began_s)
+        warmth = answer.headers.get(WARMTH, "")
+        return Answer(int(content["model_version"]), outputs, seconds, warmth)
 
     def close(self) -> None:
         self._client.close()
 
 
-def steady_ms(client: Client, model: str, inputs: Tensors, requests: int = 50) -> float:
+def steady_ms(client: Client, model: str, inputs: Tensors, requests: int = 20) -> float:
     """Median latency of requests in a row, milliseconds."""
     return 1000 * statistics.median(client.infer(model, inputs).seconds for _ in range(requests))
 
@@ -114,18 +138,28 @@ class Seen:
     """One request of the traffic; `at_s` is when its answer came (monotonic)."""
 
     at_s: float
+    seconds: float
     version: int | None
     error: str | None
 
 
 class Traffic:
-    """Clients that send one request after another to a model, until the block ends."""
+    """Clients that send one request after another to a model, until the block ends.
+
+    `pause_s` is how long each rests between two.
+    """
 
     def __init__(
-        self, clients: Mapping[str, Callable[[], Client]], model: str, inputs: Tensors
+        self,
+        clients: Mapping[str, Callable[[], Client]],
+        model: str,
+        inputs: Tensors,
+        *,
+        pause_s: float = 0.0,
     ) -> None:
         self._model = model
         self._inputs = inputs
+        self._pause_s = pause_s
         self._stopping = threading.Event()
         self._seen: list[Seen] = []
         self._threads = [
@@ -151,13 +185,15 @@ class Traffic:
     def _send(self, connect: Callable[[], Client]) -> None:
         client = connect()
         try:
-            while not self._stopping.is_set():
+            while not self._stopping.wait(self._pause_s):
+                began_s = time.monotonic()
                 try:
                     version, error = client.infer(self._model, self._inputs).version, None
                 except RequestFailed as failed:
                     version, error = None, str(failed)
                 # list.append is atomic, and the list is read only by copying it.
-                self._seen.append(Seen(time.monotonic(), version, error))
+                ended_s = time.monotonic()
+                self._seen.append(Seen(ended_s, ended_s - began_s, version, error))
         finally:
             client.close()
 
@@ -172,6 +208,10 @@ class Traffic:
     @property
     def by_version(self) -> Counter[int]:
         return Counter(one.version for one in self.seen if one.version is not None)
+
+    @property
+    def longest_s(self) -> float:
+        return max((one.seconds for one in self.seen), default=0.0)
 
     def wait_for(self, version: int, *, since_s: float, timeout_s: float) -> float:
         """When every client's latest answer after `since_s` first came from `version`.

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tritonclient import grpc as triton_grpc
 
-from contract.samples import Tensors
+from contract.samples import GoldenSample
 from embedded.ports import free_ports
 from embedded.provision import Installation
 from embedded.triton import TritonServer
@@ -28,7 +29,7 @@ class ColdStart:
 
 
 def measure_cold(
-    installation: Installation, shelf: Shelf, requests: dict[str, Tensors], home: Path
+    installation: Installation, shelf: Shelf, requests: Mapping[str, GoldenSample], home: Path
 ) -> dict[str, ColdStart]:
     """Load each model without `model_warmup`, its files not in the page cache, and ask once."""
     stage = home / "plain"
@@ -51,12 +52,14 @@ def measure_cold(
     server.start()
     try:
         server.wait_live(60)
-        return {model: _measure(server, shelf, model, inputs) for model, inputs in requests.items()}
+        return {
+            model: _measure(server, shelf, model, request) for model, request in requests.items()
+        }
     finally:
         server.stop()
 
 
-def _measure(server: TritonServer, shelf: Shelf, model: str, inputs: Tensors) -> ColdStart:
+def _measure(server: TritonServer, shelf: Shelf, model: str, request: GoldenSample) -> ColdStart:
     shelf.drop_from_page_cache(model)
     with triton_grpc.InferenceServerClient(server.grpc_address) as control:
         began_s = time.perf_counter()
@@ -64,7 +67,7 @@ def _measure(server: TritonServer, shelf: Shelf, model: str, inputs: Tensors) ->
         load_s = time.perf_counter() - began_s
     client = GrpcClient(server.grpc_address)
     try:
-        first_ms = 1000 * client.infer(model, inputs).seconds
-        return ColdStart(load_s, first_ms, steady_ms(client, model, inputs))
+        first_ms = 1000 * client.infer(model, request.inputs).seconds
+        return ColdStart(load_s, first_ms, steady_ms(client, model, request.inputs))
     finally:
         client.close()

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from contract.layout import INTENT, Store
@@ -96,6 +97,15 @@ class Shelf:
 
     def golden(self, model: str, version: int = 1) -> list[GoldenSample]:
         return read_golden(self.store.version(model, version).golden)
+
+    def request(self, model: str) -> GoldenSample:
+        """The largest of one user, with the answer that PyTorch gave."""
+        alone = [
+            sample
+            for sample in self.golden(model)
+            if all(len(tensor) == 1 for tensor in sample.inputs.values())
+        ]
+        return max(alone, key=lambda sample: sum(map(np.size, sample.inputs.values())))
 
     def manifest(self, model: str, version: int) -> Manifest:
         return read_manifest(self.store.version(model, version).manifest)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from embedded.provision import provision
+from embedded.provision import provision, provision_envoy
 from pilotlight.admin import Admin
-from pilotlight.demo import acts
+from pilotlight.demo import acts, first
 from pilotlight.demo.cold import measure_cold
 from pilotlight.demo.proof import Proof, proof_table
 from pilotlight.demo.shelf import Shelf, build_example
-from pilotlight.paths import EMBEDDED, WORK
+from pilotlight.demo.stage import HOT, LAZY, RELEASED, Stage
+from pilotlight.paths import EMBEDDED, ENVOY, WORK
 from pilotlight.stack import Ports, Stack
 
 SOAK_S = 5.0
@@ -26,18 +27,19 @@ def tell(console: Console) -> bool:
     def say(line: str) -> None:
         console.print(f"[dim]{time.monotonic() - began_s:5.1f} s[/]  {line}", highlight=False)
 
-    say("embedded Triton: provisioning, if it is not there yet")
+    say("embedded Triton and Envoy: provisioning, if they are not there yet")
     installation = provision(EMBEDDED, say)
+    envoy = provision_envoy(ENVOY, say)
     say("model repository: building what changed")
     built = build_example(console)
     shutil.rmtree(HOME, ignore_errors=True)
     shelf = Shelf(built, HOME / "store", built.models())
-    requests = {model: shelf.golden(model)[-1].inputs for model in (*acts.HOT, acts.LAZY)}
+    requests = {model: shelf.request(model) for model in (*HOT, LAZY)}
     say("a plain Triton, to see what a first user meets without us")
     cold = measure_cold(
-        installation, shelf, {m: requests[m] for m in ("short_form", acts.LAZY)}, HOME
+        installation, shelf, {model: requests[model] for model in (RELEASED, LAZY)}, HOME
     )
-    say("two Tritons (serving, canary) and the sidecar")
+    say("two Tritons (serving, canary), the gateway and the sidecar")
     stack = Stack(
         installation,
         home=HOME,
@@ -45,13 +47,17 @@ def tell(console: Console) -> bool:
         ports=Ports.free(),
         soak_s=SOAK_S,
         on_event=say,
+        envoy=envoy,
     )
     proofs: list[Proof] = []
     with stack, Admin(stack.url) as admin:
-        stage = acts.Stage(stack, shelf, admin, requests)
-        ready, first_ms = acts.hot_before_ready(stage)
-        lazy, lazy_ms = acts.cold_model_on_request(stage)
-        proofs += [*acts.no_cold_start(stage, cold, {**first_ms, **lazy_ms}), *ready, *lazy]
+        stage = Stage(stack, shelf, admin, requests)
+        ready, hot_ms = first.hot_before_ready(stage)
+        say("a cold model: its first users are held while it is loaded")
+        held = first.held_and_answered(stage)
+        direct, lazy_ms = first.without_proxy(stage)
+        compared = first.no_cold_start(stage, cold, {**hot_ms, **lazy_ms})
+        proofs += [*compared, *ready, *held, *direct]
         for title, act in ACTS:
             say(title)
             proofs += act(stage)
@@ -60,9 +66,11 @@ def tell(console: Console) -> bool:
     return all(proof.held for proof in proofs)
 
 
-ACTS: Sequence[tuple[str, Callable[[acts.Stage], list[Proof]]]] = (
+ACTS: Sequence[tuple[str, Callable[[Stage], list[Proof]]]] = (
+    ("a crowd of first users at the same moment", first.a_crowd),
+    ("a model unloaded while it is asked for", acts.unloaded_under_traffic),
     ("a good version: promoted under traffic, rolled back", acts.promotion_and_rollback),
     ("two bad versions: released under traffic", acts.bad_versions_refused),
     ("tritonserver: SIGKILL", acts.triton_killed),
-    ("the sidecar: SIGKILL in the middle of a release", acts.sidecar_killed),
+    ("the sidecar: SIGKILL in mid-release, and kept dead", acts.sidecar_killed),
 )

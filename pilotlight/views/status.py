@@ -10,6 +10,7 @@ from rich.text import Text
 from pilotlight.views import Body
 from pilotlight.views.devices import memory_bars
 from pilotlight.views.models import control_line, model_table
+from pilotlight.views.traffic import gateway_line
 from sidecar.core.fleet import Mode
 
 TABLE_LINES = 3
@@ -18,12 +19,16 @@ TABLE_LINES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Bodies of `/v1/models`, `/v1/devices`, `/v1/control` and `/readyz` of one time."""
+    """Bodies of `/v1/models`, `/v1/devices`, `/v1/control` and `/readyz` of one time.
+
+    `gateway` is that of `/v1/gateway`.
+    """
 
     models: Sequence[Body]
     devices: Body
     control: Body
     readiness: Body
+    gateway: Body | None
     now: datetime
 
     def view(self, *, limit: int | None) -> RenderableType:
@@ -42,6 +47,8 @@ class Status:
             yield memory_bars(self.devices["devices"])
         for advice in self.devices["advice"]:
             yield Text.assemble(("advice", "yellow"), f": {advice}")
+        if self.gateway is not None:
+            yield gateway_line(self.gateway)
         if self.control["mode"] != Mode.RUNNING:
             yield Text(control_line(self.control), "yellow")
         yield (
