@@ -45,8 +45,15 @@ def instance_groups(text: str) -> tuple[InstanceGroup, ...]:
 
 @lru_cache(CACHED_CONFIGS)
 def is_stateful(text: str) -> bool:
-    """Whether a `config.pbtxt` is of a model that keeps state between requests of a sequence."""
-    return bool(parse_config(text, "its config.pbtxt").HasField("sequence_batching"))
+    """Whether a `config.pbtxt` is of a model that keeps state between requests of a sequence.
+
+    A text that Triton would not read is of none.
+    """
+    try:
+        config = parse_config(text, "its config.pbtxt")
+    except InvalidArtifact:
+        return False
+    return bool(config.HasField("sequence_batching"))
 
 
 def format_config(config: ModelConfig) -> str:

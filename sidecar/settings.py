@@ -219,6 +219,13 @@ class GatewaySettings(Strict):
 
     @model_validator(mode="after")
     def _is_closed(self) -> Self:
+        for name in ("http", "grpc", "admin"):
+            host, _ = host_and_port(getattr(self, name))
+            if not is_ip(host):
+                raise ValueError(
+                    f"{name} must be an IP address and a port, for Envoy binds it: not {host!r}; "
+                    "127.0.0.1 is this machine, 0.0.0.0 all of its addresses"
+                )
         if not is_loopback(self.admin.rpartition(":")[0]):
             raise ValueError(
                 f"admin is {self.admin}, and whoever reaches that port can end Envoy; use a "
@@ -338,13 +345,16 @@ def host_and_port(address: Address) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def is_ip(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
         return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    return host == "localhost" or (is_ip(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def read_secret(path: Path | None) -> str | None:

@@ -9,6 +9,7 @@ from sidecar.api.schemas import ReplicaBody
 from sidecar.api.seen import seen
 from sidecar.core.fleet import Server
 from sidecar.core.replicas import free_bytes
+from sidecar.errors import StateUnavailable
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.route import Router
 
@@ -26,6 +27,8 @@ def replica_routes(loop: Loop, router: Router) -> APIRouter:
         snapshot = seen(loop)
         if routed is not None:
             await router.acknowledge(routed)
+        if not router.is_settled:
+            raise StateUnavailable("what was loaded before is being proven; ask again")
         return ReplicaBody(
             models={
                 model: sorted(snapshot.servers[Server.SERVING].ready(model))

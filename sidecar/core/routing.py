@@ -80,6 +80,14 @@ def served_models(snapshot: Snapshot, before: frozenset[str]) -> frozenset[str]:
     return frozenset(proven | {model for model in before if _serves_on(snapshot, model)})
 
 
+def has_unproven(snapshot: Snapshot) -> bool:
+    """Whether models are there of which this process does not know yet that they answer."""
+    view = snapshot.servers[Server.SERVING]
+    return any(
+        _serves_on(snapshot, model) and not is_served(snapshot, model) for model in view.index
+    )
+
+
 def _serves_on(snapshot: Snapshot, model: str) -> bool:
     if model in snapshot.leaving or not snapshot.servers[Server.SERVING].ready(model):
         return False

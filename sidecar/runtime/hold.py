@@ -89,7 +89,8 @@ class Hold:
         while True:
             # Who joins a load late shares its end, but has more time than it.
             with suppress(TimeoutError, TooLate):
-                found = found or await self._placer.activate(model)
+                now = await self._placer.activate(model)
+                found = found or now
                 async with asyncio.timeout(ROUTED_WITHIN_S):
                     await self._router.until_routed(model)
                     return found

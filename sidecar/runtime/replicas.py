@@ -92,7 +92,7 @@ class Replicas(AbstractAsyncContextManager["Replicas"]):
                 found = await self._peers[name].look(revision(self._routed(name)))
             except PeerLost as error:
                 self._missed[name] += 1
-                if name in self._not_asked or await self._is_gone(name):
+                if await self._is_gone(name):
                     await self._change(name, None, str(error))
             else:
                 self._missed[name] = 0
@@ -107,7 +107,7 @@ class Replicas(AbstractAsyncContextManager["Replicas"]):
         """
         announced = self._announced.get(name)
         if announced is None or not announced.models:
-            return True
+            return self._missed[name] >= SILENT_AFTER
         if self._missed[name] >= GONE_AFTER:
             return True
         return not await self._peers[name].serves(min(announced.models))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import Snapshot
 from sidecar.core.replicas import revision
-from sidecar.core.routing import Replica, Routes, looked_at, routes_of
+from sidecar.core.routing import Replica, Routes, has_unproven, looked_at, routes_of
 from sidecar.core.traffic import Traffic
 from sidecar.errors import GatewayError
 from sidecar.ports import Gateway
@@ -24,7 +24,8 @@ class Router:
 
     The gateway may be driven by another sidecar, which asks for this one's models and says
     which of them it routes. Where there is none at all, every wish is fulfilled at once.
-    `problem` is why the gateway does not route as it should, else None.
+    `problem` is why the gateway does not route as it should, else None. `is_settled` when all
+    that our server had loaded before this process began has been proven anew.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Router:
         self._moved = asyncio.Condition()
         self._acknowledged = ("", -FORGOTTEN_AFTER_S)
         self.own = own
+        self.is_settled = False
         self.applied: Routes | None = None
         self.problem: str | None = None
 
@@ -61,6 +63,7 @@ class Router:
         """What this look says is to be the case from now on."""
         self._snapshot = snapshot
         self.own = looked_at(self.own, snapshot)
+        self.is_settled = self.is_settled or not has_unproven(snapshot)
         self._want()
 
     def see(self, others: tuple[Replica, ...]) -> None:

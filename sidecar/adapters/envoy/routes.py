@@ -107,6 +107,7 @@ def grpc_routes(routes: Routes, largest_request: int) -> Resource:
     found = [
         {
             "match": {**of_stream, "headers": compressed},
+            **to_model,
             "route": {**to_model["route"], "cluster": STREAMS},
             "typed_per_filter_config": {SIZE: switched_off()},
         },
@@ -115,6 +116,7 @@ def grpc_routes(routes: Routes, largest_request: int) -> Resource:
         {"match": of_stream, **to_model, **stream},
         {
             "match": {**any_model, "grpc": {}},
+            **to_model,
             "route": {**to_model["route"], "idle_timeout": _LONGEST_SILENCE},
             **_reading_names(own),
         },
@@ -203,8 +205,14 @@ def _to_model(
                 "request_headers_mutations": [{"append": sample}],
             }
         )
-    switched = {READ_PATH: switched_on()} if protocol == HTTP else {}
-    return {"route": route, "typed_per_filter_config": switched}
+    warmth = {"key": WARMTH_HEADER, "value": f"%DYNAMIC_METADATA({SEEN}:{WARMTH})%"}
+    return {
+        "route": route,
+        "typed_per_filter_config": {READ_PATH: switched_on()} if protocol == HTTP else {},
+        "response_headers_to_add": [
+            {"header": warmth, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        ],
+    }
 
 
 def _mirror(cluster: str, percentage: int) -> Resource:
@@ -257,7 +265,6 @@ def _regex(pattern: str) -> Resource:
 
 def _configuration(protocol: str, found: list[Resource], largest_request: int) -> Resource:
     """A copy of each request is kept for the next try, until it is answered."""
-    warmth = {"key": WARMTH_HEADER, "value": f"%DYNAMIC_METADATA({SEEN}:{WARMTH})%"}
     return {
         "name": protocol,
         "virtual_hosts": [
@@ -266,9 +273,6 @@ def _configuration(protocol: str, found: list[Resource], largest_request: int) -
                 "domains": ["*"],
                 "include_request_attempt_count": True,
                 "request_body_buffer_limit": largest_request,
-                "response_headers_to_add": [
-                    {"header": warmth, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-                ],
                 "response_headers_to_remove": [AGAIN_HEADER, FINAL_HEADER],
                 "routes": found,
             }

@@ -109,3 +109,9 @@ def test_what_we_do_ourselves_and_what_a_crash_does_is_no_drift(
     before: Snapshot, now: Snapshot
 ) -> None:
     assert drifts(before, now) == {}
+
+
+def test_work_of_ours_that_began_and_ended_between_two_looks_is_no_drift() -> None:
+    now = replace(without(BOTH, "b"), serving=RECORDED)
+
+    assert drifts(BOTH, now, begun={(SERVING, "b")}) == {}

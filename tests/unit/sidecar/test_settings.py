@@ -242,6 +242,11 @@ def test_sizes_are_bytes_with_units(path: Path) -> None:
             {"replicas": [{**other_replica("b"), "api": "b:8080"}]},
             "gateway.replicas[0].api: String should match pattern '^https?://'",
         ),
+        (
+            {"admin": "localhost:9901"},
+            "gateway: admin must be an IP address and a port, for Envoy binds it: not 'localhost'; "
+            "127.0.0.1 is this machine, 0.0.0.0 all of its addresses",
+        ),
         ({"admn": "x"}, "gateway: unknown key 'admn'; did you mean 'admin'?"),
         ({"tls": {"certificate": "c.pem"}}, "gateway.tls.key: Field required"),
         (
