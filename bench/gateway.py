@@ -30,7 +30,7 @@ from tritonclient import grpc as triton_grpc
 from tritonclient.grpc import service_pb2
 
 from bench.fleet import name_of
-from bench.sidecar import MIB, PATIENCE_S, _cpu_s, _home, _machine, _must, _print_row, _tell
+from bench.report import MIB, PATIENCE_S, cpu_s, machine, must, new_home, print_row, tell
 from contract.layout import CONFIG, Store
 from contract.samples import Tensors, read_golden
 from embedded.envoy import EnvoyServer
@@ -119,7 +119,7 @@ def main() -> None:
     parts = arguments.parts or list(PARTS)
     if unknown := set(parts) - PARTS.keys():
         parser.error(f"no such part: {', '.join(unknown)}")
-    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_machine()}\n")
+    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {machine()}\n")
     for part in parts:
         bench, rounds = PARTS[part]
         bench(arguments.rounds or rounds)
@@ -127,7 +127,7 @@ def main() -> None:
 
 def bench_hot(rounds: int) -> None:
     """Requests to loaded models, next to the same requests to Triton itself."""
-    with _home() as home, ExitStack() as stack:
+    with new_home() as home, ExitStack() as stack:
         setup = stack.enter_context(_servers(home, PAUSES_S))
         plays = [
             (generator, scene)
@@ -138,7 +138,7 @@ def bench_hot(rounds: int) -> None:
         seen: dict[tuple[Generator, Scene], list[Round]] = {play: [] for play in plays}
         for number in range(1, rounds + 1):
             for generator, scene in plays:
-                _tell(f"hot, round {number} of {rounds}: {generator.name}, {scene}")
+                tell(f"hot, round {number} of {rounds}: {generator.name}, {scene}")
                 ways = random.sample(list(WAYS), k=len(WAYS))
                 runs = {way: _run(setup, way, generator, scene) for way in ways}
                 seen[generator, scene].append(runs)
@@ -147,13 +147,13 @@ def bench_hot(rounds: int) -> None:
         f"one waits {1e3 * PAUSES_S[TYPICAL]:g} ms before it does.\n"
     )
     columns = ["asked with", "requests", "direct: p50 (p99), ms", "direct: /s", *FIGURES, "goal"]
-    _print_row(*columns)
-    _print_row(*["---"] * len(columns))
+    print_row(*columns)
+    print_row(*["---"] * len(columns))
     for (generator, scene), found in seen.items():
         figures = _figures(found)
         direct = [each[DIRECT] for each in found]
         p50_ms, p99_ms = (median(run.p50_ms for run in direct), median(r.p99_ms for r in direct))
-        _print_row(
+        print_row(
             generator.name,
             scene,
             f"{p50_ms:.2f} ({p99_ms:.2f})",
@@ -170,21 +170,21 @@ def bench_cold(rounds: int) -> None:
     if not store.root.is_dir():
         sys.exit("cold needs the example's models; run `make repo`")
     inputs = read_golden(store.version(COLD, 1).golden)[0].inputs
-    with _home() as home, ExitStack() as exits:
-        installation = provision(EMBEDDED, _tell)
+    with new_home() as home, ExitStack() as exits:
+        installation = provision(EMBEDDED, tell)
         stack = Stack(
             installation,
             home=home / "stack",
             store=store.root,
             ports=Ports.free(),
             soak_s=1.0,
-            on_event=_tell,
-            envoy=provision_envoy(ENVOY, _tell),
+            on_event=tell,
+            envoy=provision_envoy(ENVOY, tell),
         )
         exits.enter_context(stack)
         admin = exits.enter_context(Admin(stack.url))
         bare = exits.enter_context(_triton(home / "bare", installation))
-        _must(wait_until(lambda: admin.readiness()["ready"], PATIENCE_S), "readyz")
+        must(wait_until(lambda: admin.readiness()["ready"], PATIENCE_S), "readyz")
         admin.wait(admin.ask(f"/v1/models/{COLD}:load"), PATIENCE_S)
         config = (stack.serving.repository / COLD / CONFIG).read_text()
         placement = Placement(versions=(1,), lead=1, config=config)
@@ -197,7 +197,7 @@ def bench_cold(rounds: int) -> None:
         }
         seen: dict[str, list[Cold]] = {way: [] for way in ways}
         for number in range(1, rounds + 1):
-            _tell(f"cold, round {number} of {rounds}")
+            tell(f"cold, round {number} of {rounds}")
             for way in random.sample(list(ways), k=len(ways)):
                 seen[way].append(ways[way]())
     _print_cold(seen)
@@ -205,21 +205,21 @@ def bench_cold(rounds: int) -> None:
 
 def bench_routes(rounds: int) -> None:
     """A split between two versions is turned round while clients ask."""
-    with _home() as home, _servers(home, {TINY: 0.0}, versions=(1, 2)) as setup:
+    with new_home() as home, _servers(home, {TINY: 0.0}, versions=(1, 2)) as setup:
         flips = asyncio.run(_flip(setup, rounds))
     print(
         f"{len(flips.applied_s)} flips of a split between two versions, under two clients over "
         f"HTTP and two over gRPC.\n"
     )
-    _print_row("figure", "seen", "goal")
-    _print_row("---", "---", "---")
-    _print_row("flip to Envoy's word for it, ms: p50 (max)", _p50_max(flips.applied_s), "")
-    _print_row("flip to the last answer of the old version", _p50_max(flips.seen_s), "")
+    print_row("figure", "seen", "goal")
+    print_row("---", "---", "---")
+    print_row("flip to Envoy's word for it, ms: p50 (max)", _p50_max(flips.applied_s), "")
+    print_row("flip to the last answer of the old version", _p50_max(flips.seen_s), "")
     failed = Goal(figure=FAILED, limit=0).verdict({FAILED: len(flips.failed)})
-    _print_row("requests", f"{flips.requests:,}", "")
-    _print_row("failed", len(flips.failed), failed)
+    print_row("requests", f"{flips.requests:,}", "")
+    print_row("failed", len(flips.failed), failed)
     for reason in sorted(set(flips.failed)):
-        _print_row("", reason, "")
+        print_row("", reason, "")
     print()
 
 
@@ -229,13 +229,13 @@ def bench_scale(rounds: int) -> None:
     columns = ["loaded", "all at once, s", "one change", "CPU of Envoy for it"]
     columns += ["changes not confirmed", "failed hot requests", "longest hot request"]
     columns += ["Envoy's memory before and after, MB"]
-    _print_row(*columns)
-    _print_row(*["---"] * len(columns))
+    print_row(*columns)
+    print_row(*["---"] * len(columns))
     for count in SCALES:
-        _tell(f"scale: {count}")
-        with _home() as home, _servers(home, {TINY: 0.0}) as setup:
+        tell(f"scale: {count}")
+        with new_home() as home, _servers(home, {TINY: 0.0}) as setup:
             grown = asyncio.run(_grow(setup, count, rounds))
-        _print_row(
+        print_row(
             f"{count:,}",
             f"{grown.first_s:.2f}",
             _p50_max(grown.changes_s),
@@ -479,12 +479,12 @@ def _generators(home: Path) -> Iterator[Generator]:
         yield H2Load(binary, home)
         found = True
     else:
-        _tell("no h2load here; apt-get install nghttp2-client on Debian and Ubuntu")
+        tell("no h2load here; apt-get install nghttp2-client on Debian and Ubuntu")
     try:
         yield _perf_analyzer(home)
         found = True
     except (ProvisionFailed, GeneratorFailed) as error:
-        _tell(f"no perf_analyzer here: {error}")
+        tell(f"no perf_analyzer here: {error}")
     if not found:
         sys.exit("hot needs one of the two")
 
@@ -493,7 +493,7 @@ def _perf_analyzer(home: Path) -> PerfAnalyzer:
     """Raises ProvisionFailed or GeneratorFailed where it cannot be had or does not run."""
     libraries = home / "libraries"
     libraries.mkdir()
-    carried = provision(EMBEDDED, _tell).home / "pytriton" / "nvidia_pytriton.libs"
+    carried = provision(EMBEDDED, tell).home / "pytriton" / "nvidia_pytriton.libs"
     for name, pattern in LIBRARIES.items():
         (libraries / name).symlink_to(next(carried.glob(pattern)))
 
@@ -502,7 +502,7 @@ def _perf_analyzer(home: Path) -> PerfAnalyzer:
         return binary if read_stamp(folder, [PERF_ANALYZER]) and binary.exists() else None
 
     def fill(folder: Path) -> None:
-        _tell(f"installing {PERF_ANALYZER}")
+        tell(f"installing {PERF_ANALYZER}")
         pip_install(sys.executable, "--target", str(folder), PERF_ANALYZER)
         write_stamp(folder, [PERF_ANALYZER])
 
@@ -564,7 +564,7 @@ def _servers(
     home: Path, pauses_s: Mapping[str, float], versions: Sequence[int] = (1,)
 ) -> Iterator[Setup]:
     """Models by the time that they wait, each with these versions; all are routed."""
-    with _triton(home / "triton", provision(EMBEDDED, _tell)) as triton:
+    with _triton(home / "triton", provision(EMBEDDED, tell)) as triton:
         for name, pause_s in pauses_s.items():
             _write_model(triton.repository / name, pause_s, versions)
             with closing(triton_grpc.InferenceServerClient(triton.grpc_address)) as client:
@@ -587,7 +587,7 @@ def _servers(
             largest_heap_bytes=4 * GIB,
         )
         envoy = EnvoyServer(
-            binary=provision_envoy(ENVOY, _tell),
+            binary=provision_envoy(ENVOY, tell),
             bootstrap=folder / "bootstrap.json",
             log=home / "envoy.log",
             ports=(http_port, grpc_port),
@@ -642,12 +642,12 @@ async def _write_routes(setup: Setup, routes: Routes) -> None:
 def _run(setup: Setup, way: str, generator: Generator, scene: Scene) -> Run:
     """Triton itself says whether all of them were answered: h2load reads no status of gRPC."""
     envoy = psutil.Process(setup.envoy.pid)
-    answered, before_s = _answered(setup, scene.model), _cpu_s(envoy)
+    answered, before_s = _answered(setup, scene.model), cpu_s(envoy)
     run = generator.run(scene, setup.port(way, scene.protocol))
-    cpu_s, answered = _cpu_s(envoy) - before_s, _answered(setup, scene.model) - answered
+    spent_s, answered = cpu_s(envoy) - before_s, _answered(setup, scene.model) - answered
     if answered < run.requests:
         sys.exit(f"{scene}, {way}: Triton has answered {answered} of {run.requests} requests")
-    return replace(run, cpu_us=1e6 * cpu_s / answered)
+    return replace(run, cpu_us=1e6 * spent_s / answered)
 
 
 def _answered(setup: Setup, model: str) -> int:
@@ -684,7 +684,7 @@ def _load_by_hand(triton: TritonServer, inputs: Tensors) -> Cold:
         with closing(GrpcClient(triton.grpc_address)) as asking:
             infer_s = asking.infer(COLD, inputs).seconds
         client.unload_model(COLD)
-        _must(wait_until(lambda: not _has_ready(client), PATIENCE_S), "unload")
+        must(wait_until(lambda: not _has_ready(client), PATIENCE_S), "unload")
     time.sleep(REST_S)
     return Cold(wait_s=load_s + infer_s, parts_s={"load_s": load_s, "infer_s": infer_s})
 
@@ -700,7 +700,7 @@ def _first_request(admin: Admin, connect: Callable[[], Client], inputs: Tensors)
     before = len(_loads(admin))
     with closing(connect()) as client:
         wait_s = client.infer(COLD, inputs).seconds
-    _must(wait_until(lambda: len(_loads(admin)) > before, PATIENCE_S), "record of the load")
+    must(wait_until(lambda: len(_loads(admin)) > before, PATIENCE_S), "record of the load")
     detail = _loads(admin)[-1]["detail"]
     parts_s = {name: seconds for name, seconds in detail.items() if name.endswith("_s")}
     return Cold(wait_s=wait_s, parts_s=parts_s)
@@ -728,11 +728,11 @@ def _print_cold(seen: Mapping[str, Sequence[Cold]]) -> None:
     )
     rows = {"by hand": bare, "held, over HTTP": seen[HTTP], "held, over gRPC": seen[GRPC]}
     columns = ["first request", "in all", ADDED_COLD, ADDED_SHARE, "goal"]
-    _print_row(*columns)
-    _print_row(*["---"] * len(columns))
+    print_row(*columns)
+    print_row(*["---"] * len(columns))
     for name, found in rows.items():
         if found is bare:
-            _print_row(name, _p50_max([each.wait_s for each in bare]), "", "", "")
+            print_row(name, _p50_max([each.wait_s for each in bare]), "", "", "")
             continue
         pairs = list(zip(found, bare, strict=True))
         added_s = [each.wait_s - reference.wait_s for each, reference in pairs]
@@ -740,7 +740,7 @@ def _print_cold(seen: Mapping[str, Sequence[Cold]]) -> None:
         figures = {ADDED_COLD: 1e3 * median(added_s), ADDED_SHARE: median(shares)}
         met = any(goal.is_met(figures) for goal in COLD_GOALS)
         goals = " or ".join(f"{goal.figure} ≤ {goal.limit:g}" for goal in COLD_GOALS)
-        _print_row(
+        print_row(
             name,
             _p50_max([each.wait_s for each in found]),
             _p50_max(added_s),
@@ -748,12 +748,12 @@ def _print_cold(seen: Mapping[str, Sequence[Cold]]) -> None:
             f"{goals}: {'met' if met else 'missed'}",
         )
     print("\nWhere the time goes, ms: p50 (max).\n")
-    _print_row("first request", *PHASES.values(), "everything else")
-    _print_row(*["---"] * (len(PHASES) + 2))
+    print_row("first request", *PHASES.values(), "everything else")
+    print_row(*["---"] * (len(PHASES) + 2))
     for name, found in rows.items():
         parts = [[each.parts_s.get(phase, 0.0) for each in found] for phase in PHASES]
         rest = [each.wait_s - sum(each.parts_s.get(p, 0.0) for p in PHASES) for each in found]
-        _print_row(name, *map(_p50_max, parts), _p50_max(rest))
+        print_row(name, *map(_p50_max, parts), _p50_max(rest))
     print()
 
 
@@ -778,7 +778,7 @@ async def _flip(setup: Setup, rounds: int) -> Flips:
     async with setup.gateway() as gateway:
         await gateway.apply(setup.routes([TINY], **{TINY: Split(weights={version: 100})}))
         for number in range(1, rounds + 1):
-            _tell(f"routes, round {number} of {rounds}")
+            tell(f"routes, round {number} of {rounds}")
             with Traffic(clients, TINY, ONES) as traffic:
                 await _answering(traffic, version, time.monotonic())
                 for _ in range(FLIPS):
@@ -830,10 +830,10 @@ async def _grow(setup: Setup, count: int, rounds: int) -> Grown:
         first_s = time.monotonic() - began_s
         with Traffic(client, TINY, ONES, pause_s=HOT_EVERY_S) as traffic:
             for loaded in range(count + 1, count + rounds + 1):
-                began_s, before_s = time.monotonic(), _cpu_s(envoy)
+                began_s, before_s = time.monotonic(), cpu_s(envoy)
                 late += not await _confirmed(gateway, setup.routes(names[:loaded]))
                 changes_s.append(time.monotonic() - began_s)
-                cpu_s.append(_cpu_s(envoy) - before_s)
+                cpu_s.append(cpu_s(envoy) - before_s)
     return Grown(
         first_s=first_s,
         changes_s=changes_s,
@@ -850,7 +850,7 @@ async def _confirmed(gateway: EnvoyGateway, routes: Routes) -> bool:
     try:
         await gateway.apply(routes)
     except GatewayError as error:
-        _tell(f"not in force: {error}")
+        tell(f"not in force: {error}")
         return False
     return True
 

@@ -14,6 +14,7 @@ from itertools import product
 from pathlib import Path
 from statistics import geometric_mean
 
+from bench.report import print_row
 from pilotlight.commands.replay import budget_of
 from pilotlight.traces import read_models, read_trace
 from sidecar.core.ranking import Ranking
@@ -107,26 +108,26 @@ def _play(folder: Path, cell: Cell, policy: str) -> ReplayResult:
 
 def _print_waits(results: Results) -> None:
     print("Total wait relative to LRU; lower is better.\n")
-    _print_row("trace", "memory", "LRU mean wait", *list(POLICIES)[1:])
-    _print_row(*["---"] * (len(POLICIES) + 2))
+    print_row("trace", "memory", "LRU mean wait", *list(POLICIES)[1:])
+    print_row(*["---"] * (len(POLICIES) + 2))
     for cell, found in results.items():
         lru = found["LRU"]
         others = [f"{_x(found[policy], lru):.3f}" for policy in list(POLICIES)[1:]]
-        _print_row(cell.trace, f"{cell.percent} %", f"{lru.mean_wait_s:.3f} s", *others)
+        print_row(cell.trace, f"{cell.percent} %", f"{lru.mean_wait_s:.3f} s", *others)
     for reference in ("LRU", OFFLINE):
         means = [f"{_mean(results, policy, reference):.3f}" for policy in list(POLICIES)[1:]]
-        _print_row(f"geometric mean at 10 and 20 %, x {reference}", "", "", *means)
+        print_row(f"geometric mean at 10 and 20 %, x {reference}", "", "", *means)
 
 
 def _print_details(results: Results) -> None:
     print("\nMean wait, p99, cold requests, TB loaded, loads within a minute of their eviction.\n")
     shown = ("LRU", "GDSF", BEST, OFFLINE)
-    _print_row("trace", "memory", *shown, "demand loads at once", "prewarms used", "shadow price")
-    _print_row(*["---"] * (len(shown) + 5))
+    print_row("trace", "memory", *shown, "demand loads at once", "prewarms used", "shadow price")
+    print_row(*["---"] * (len(shown) + 5))
     for cell, found in results.items():
         best = found[BEST]
         price = "-" if best.shadow_price is None else f"{best.shadow_price:.3g} s per GiB-h"
-        _print_row(
+        print_row(
             cell.trace,
             f"{cell.percent} %",
             *(_detail(found[policy]) for policy in shown),
@@ -141,8 +142,8 @@ def _print_goals(results: Results) -> None:
         "\nGoals of the design, for value + prewarm. The offline bound is the lower one of ours "
         "and of the study's.\n"
     )
-    _print_row("goal", "x LRU", "at most", "x offline", "at most", "reached")
-    _print_row(*["---"] * 6)
+    print_row("goal", "x LRU", "at most", "x offline", "at most", "reached")
+    print_row(*["---"] * 6)
     for cell, goal in GOALS.items():
         if cell not in results:
             continue
@@ -153,16 +154,12 @@ def _print_goals(results: Results) -> None:
     mean = _mean(results, BEST, "LRU"), _mean(results, BEST, OFFLINE)
     _print_goal("geometric mean at 10 and 20 %", *mean, MEAN_GOAL)
     worst = max(_x(found[BEST], found["LRU"]) for found in results.values())
-    _print_row("worst of all", f"{worst:.3f}", WORST_GOAL, "", "", _yes(worst <= WORST_GOAL))
+    print_row("worst of all", f"{worst:.3f}", WORST_GOAL, "", "", _yes(worst <= WORST_GOAL))
 
 
 def _print_goal(name: str, lru: float, bound: float, goal: Goal) -> None:
     reached = lru <= goal.lru and bound <= goal.bound
-    _print_row(name, f"{lru:.3f}", goal.lru, f"{bound:.3f}", goal.bound, _yes(reached))
-
-
-def _print_row(*fields: object) -> None:
-    print(f"| {' | '.join(map(str, fields))} |")
+    print_row(name, f"{lru:.3f}", goal.lru, f"{bound:.3f}", goal.bound, _yes(reached))
 
 
 def _detail(result: ReplayResult) -> str:

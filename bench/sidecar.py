@@ -8,11 +8,7 @@ tritonservers; `restart` needs `make repo` before.
 import argparse
 import asyncio
 import gc
-import os
-import platform
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, contextmanager
@@ -30,6 +26,7 @@ import yaml
 from prometheus_client import generate_latest
 
 from bench.fleet import BASE, NOW_S, fleet, write_base, write_store
+from bench.report import MIB, PATIENCE_S, cpu_s, machine, must, new_home, print_row, tell
 from contract.layout import Store
 from embedded.ports import free_ports
 from embedded.process import Process, wait_until
@@ -68,9 +65,7 @@ CYCLES = 30
 WATCHED_S = 60.0
 """CPU is a share of time, so the bench lets that much time pass."""
 RESTARTS = 3
-PATIENCE_S = 600.0
 """Hundreds of models are loaded, or proven, before a measurement begins."""
-MIB = 2**20
 
 
 def main() -> None:
@@ -79,7 +74,7 @@ def main() -> None:
     parts = parser.parse_args().parts or list(PARTS)
     if unknown := set(parts) - PARTS.keys():
         parser.error(f"no such part: {', '.join(unknown)}")
-    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_machine()}\n")
+    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {machine()}\n")
     for part in parts:
         PARTS[part]()
 
@@ -108,16 +103,16 @@ def bench_planner() -> None:
             plan(snapshot, fleets[key[1]].policy, NOW_S)
             seen[key].append(1e3 * (time.process_time() - began_s))
     print(f"Planner, ms of CPU time per plan: median (p95) of {ROUNDS}.\n")
-    _print_row("scene", *(f"{size:,} models" for size in SIZES))
-    _print_row(*["---"] * (len(SIZES) + 1))
+    print_row("scene", *(f"{size:,} models" for size in SIZES))
+    print_row(*["---"] * (len(SIZES) + 1))
     for scene in scenes:
-        _print_row(scene, *(_median_p95(seen[scene, size]) for size in SIZES))
+        print_row(scene, *(_median_p95(seen[scene, size]) for size in SIZES))
     print()
 
 
 def bench_loop() -> None:
     """A sidecar takes over a Triton that has a thousand models, then looks at it every second."""
-    with _home() as home, ExitStack() as stack:
+    with new_home() as home, ExitStack() as stack:
         store = write_store(home / "store", LOADED, chained=True)
         setup = stack.enter_context(_servers(home, store))
         write_base(setup.serving.repository)
@@ -125,39 +120,39 @@ def bench_loop() -> None:
         sidecar = stack.enter_context(setup.sidecar())
         _wait_until_all_answer(setup)
         process = psutil.Process(sidecar.pid)
-        before_s = _cpu_s(process)
+        before_s = cpu_s(process)
         time.sleep(WATCHED_S)
-        share = (_cpu_s(process) - before_s) / WATCHED_S
+        share = (cpu_s(process) - before_s) / WATCHED_S
         cycle_ms = 1e3 * _mean(setup.url, "pilotlight_reconcile_seconds")
         sidecar.stop()
         parts = asyncio.run(_time_parts(setup))
     print(f"One cycle with {LOADED:,} models loaded, ms: median (p95) of {CYCLES}.\n")
-    _print_row("part", "ms")
-    _print_row("---", "---")
+    print_row("part", "ms")
+    print_row("---", "---")
     for part, times in parts.items():
-        _print_row(part, _median_p95(times))
-    _print_row("look of the running sidecar (mean)", f"{cycle_ms:.1f}")
-    _print_row(f"CPU of the sidecar over {WATCHED_S:.0f} s", f"{100 * share:.2f} % of a core")
+        print_row(part, _median_p95(times))
+    print_row("look of the running sidecar (mean)", f"{cycle_ms:.1f}")
+    print_row(f"CPU of the sidecar over {WATCHED_S:.0f} s", f"{100 * share:.2f} % of a core")
     print()
 
 
 def bench_memory() -> None:
-    with _home() as home, ExitStack() as stack:
+    with new_home() as home, ExitStack() as stack:
         setup = stack.enter_context(_servers(home, write_store(home / "store", STORED)))
         sidecar = stack.enter_context(setup.sidecar())
-        _must(wait_until(lambda: _answers(setup.url, "/startupz"), PATIENCE_S), "startupz")
+        must(wait_until(lambda: _answers(setup.url, "/startupz"), PATIENCE_S), "startupz")
         process = psutil.Process(sidecar.pid)
         time.sleep(WATCHED_S / 2)
-        before_s = _cpu_s(process)
+        before_s = cpu_s(process)
         time.sleep(WATCHED_S / 2)
-        share = (_cpu_s(process) - before_s) / (WATCHED_S / 2)
+        share = (cpu_s(process) - before_s) / (WATCHED_S / 2)
         memory = process.memory_full_info()
     print(f"A sidecar with {STORED:,} models in the store, none loaded.\n")
-    _print_row("figure", "seen")
-    _print_row("---", "---")
-    _print_row("resident memory", f"{memory.rss / MIB:.0f} MB")
-    _print_row("of it private", f"{memory.uss / MIB:.0f} MB")
-    _print_row("CPU", f"{100 * share:.2f} % of a core")
+    print_row("figure", "seen")
+    print_row("---", "---")
+    print_row("resident memory", f"{memory.rss / MIB:.0f} MB")
+    print_row("of it private", f"{memory.uss / MIB:.0f} MB")
+    print_row("CPU", f"{100 * share:.2f} % of a core")
     print()
 
 
@@ -166,23 +161,23 @@ def bench_restart() -> None:
     if not Store(MODEL_REPOSITORY).root.is_dir():
         sys.exit("restart needs the example's models; run `make repo`")
     rows = []
-    with _home() as home:
+    with new_home() as home:
         stack = Stack(
-            provision(EMBEDDED, _tell),
+            provision(EMBEDDED, tell),
             home=home,
             store=MODEL_REPOSITORY,
             ports=Ports.free(),
             soak_s=1.0,
-            on_event=_tell,
+            on_event=tell,
         )
         with stack, Admin(stack.url) as admin:
-            _must(wait_until(lambda: admin.readiness()["ready"], PATIENCE_S), "readyz")
+            must(wait_until(lambda: admin.readiness()["ready"], PATIENCE_S), "readyz")
             rows = [_restart(stack, admin) for _ in range(RESTARTS)]
     print(f"tritonserver killed with SIGKILL, {RESTARTS} times.\n")
-    _print_row("figure", *(f"run {number}" for number in range(1, RESTARTS + 1)))
-    _print_row(*["---"] * (RESTARTS + 1))
+    print_row("figure", *(f"run {number}" for number in range(1, RESTARTS + 1)))
+    print_row(*["---"] * (RESTARTS + 1))
     for name in rows[0]:
-        _print_row(name, *(row[name] for row in rows))
+        print_row(name, *(row[name] for row in rows))
     print()
 
 
@@ -239,17 +234,8 @@ class Setup:
 
 
 @contextmanager
-def _home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="pilotlight-bench-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
 def _servers(home: Path, store: Store) -> Iterator[Setup]:
-    installation = provision(EMBEDDED, _tell)
+    installation = provision(EMBEDDED, tell)
     ports = free_ports(7)
     servers = []
     for name, (http_port, grpc_port, metrics_port) in {
@@ -295,7 +281,7 @@ async def _load_all(setup: Setup) -> None:
             await records.set_serving(model.name, 1)
             await records.keep(model.name, Kept(since_s=time.time(), reason="for the bench"))
             if number % 100 == 0:
-                _tell(f"{number} of {LOADED} loaded")
+                tell(f"{number} of {LOADED} loaded")
 
 
 def _placed(config: str) -> Placement:
@@ -314,8 +300,8 @@ def _wait_until_all_answer(setup: Setup) -> None:
     def all_answer() -> bool:
         return _metric(setup.url, 'pilotlight_models{warmth="warmed"}') >= LOADED
 
-    _must(wait_until(lambda: _answers(setup.url, "/startupz"), PATIENCE_S), "startupz")
-    _must(wait_until(all_answer, PATIENCE_S), "adoption")
+    must(wait_until(lambda: _answers(setup.url, "/startupz"), PATIENCE_S), "startupz")
+    must(wait_until(all_answer, PATIENCE_S), "adoption")
 
 
 async def _time_parts(setup: Setup) -> dict[str, list[float]]:
@@ -391,10 +377,10 @@ def _restart(stack: Stack, admin: Admin) -> dict[str, str]:
     hot = [model["name"] for model in admin.models() if model["tier"] == "hot"]
     began_s = time.monotonic()
     stack.serving.kill()
-    _must(wait_until(lambda: not admin.readiness()["ready"], PATIENCE_S), "unreadiness")
-    _must(wait_until(partial(_is_live, stack.serving), PATIENCE_S), "Triton")
+    must(wait_until(lambda: not admin.readiness()["ready"], PATIENCE_S), "unreadiness")
+    must(wait_until(partial(_is_live, stack.serving), PATIENCE_S), "Triton")
     live_s = time.monotonic() - began_s
-    _must(wait_until(lambda: admin.readiness()["ready"], PATIENCE_S), "readyz")
+    must(wait_until(lambda: admin.readiness()["ready"], PATIENCE_S), "readyz")
     ready_s = time.monotonic() - began_s
     loads = {
         entry["model"]: entry
@@ -437,34 +423,8 @@ def _mean(url: str, name: str) -> float:
     return _metric(url, f"{name}_sum") / _metric(url, f"{name}_count")
 
 
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
-
-
 def _median_p95(times: list[float]) -> str:
     return f"{median(times):.1f} ({quantiles(times, n=20)[-1]:.1f})"
-
-
-def _print_row(*fields: object) -> None:
-    print(f"| {' | '.join(map(str, fields))} |", flush=True)
-
-
-def _machine() -> str:
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
-    return (
-        f"{os.cpu_count()} cores {platform.machine()}, {psutil.virtual_memory().total / 1e9:.0f} "
-        f"GB, Python {platform.python_version()}, load average {load}"
-    )
-
-
-def _must(found: bool, what: str) -> None:  # noqa: FBT001 (a word for it)
-    if not found:
-        sys.exit(f"{what} did not come within {PATIENCE_S:g} s")
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

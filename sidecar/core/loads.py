@@ -119,8 +119,10 @@ def _is_due(snapshot: Snapshot, server: Server, model: str, now_s: float) -> boo
     wanted = placement(snapshot, server, model)
     if wanted is None or (server, model) in snapshot.busy:
         return False
-    if VersionState.UNLOADING in snapshot.servers[server].index.get(model, {}).values():
-        # Loaded again before it has gone, it would be in memory twice.
+    # Loaded again before it has gone, it would be in memory twice. What is loading though we do
+    # nothing was begun by a process before this one, and is adopted when it is there.
+    under_way = {VersionState.UNLOADING, VersionState.LOADING}
+    if under_way.intersection(snapshot.servers[server].index.get(model, {}).values()):
         return False
     if server is Server.SERVING and is_set_aside(snapshot, model, now_s):
         return snapshot.active_release(model) is not None

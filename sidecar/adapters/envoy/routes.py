@@ -240,7 +240,10 @@ def _grpc_retry(*, repeatable: bool = True) -> Resource:
 
 
 def _retry(*causes: str, repeatable: bool) -> Resource:
-    """Each try goes to another priority: from the replicas to the activator, and back."""
+    """Each try goes to another priority: from the replicas to the activator, and back.
+
+    Among replicas it goes to one that has not failed before, as long as there is one.
+    """
     reset = "reset" if repeatable else "reset-before-request"
     return {
         "retry_on": ",".join(
@@ -248,6 +251,15 @@ def _retry(*causes: str, repeatable: bool) -> Resource:
         ),
         "num_retries": _TRIES,
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.5s"},
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": typed(
+                    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+                ),
+            }
+        ],
+        "host_selection_retry_max_attempts": 5,
         "retry_priority": {
             "name": "envoy.retry_priorities.previous_priorities",
             "typed_config": typed(

@@ -166,6 +166,14 @@ def test_a_model_on_its_way_in_or_out_is_there(state: VersionState) -> None:
     assert isinstance(work, Remove)
 
 
+@pytest.mark.parametrize("state", [VersionState.LOADING, VersionState.UNLOADING])
+def test_what_an_earlier_process_began_is_waited_for(state: VersionState) -> None:
+    """A second load would follow the first one at once."""
+    half = replace(holding(M, 1), index={"m": {1: state}}, verified={})
+
+    assert planned(snapshot(M, serving=half, recorded={"m": 1})).work == ()
+
+
 def test_a_stage_folder_that_was_left_behind_is_cleared() -> None:
     left = replace(holding(COLD, 1), index={"cold": {1: UNAVAILABLE}})
 

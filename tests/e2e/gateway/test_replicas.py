@@ -1,0 +1,299 @@
+"""Two Tritons with a sidecar each behind one Envoy: where requests go, and what a death costs."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from embedded.provision import Installation
+from tests.e2e.gateway.clients import Crowd, Reply, crowd, over_http, wrong
+from tests.e2e.gateway.conftest import House, house
+from tests.e2e.gateway.models import Shelf
+from tests.eventually import eventually
+
+pytestmark = [pytest.mark.triton, pytest.mark.timeout(120)]
+
+HOT = ("hot-1", "hot-2")
+SMALL_MIB, LARGE_MIB = 400, 800
+"""Budgets of the two; a tenth is headroom."""
+WITHIN_S = 30.0
+OUT_WITHIN_S = 1.0
+HERD = 20
+MORE_THAN_A_WARM_UP = 200
+PEER = "peer"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`front` drives the gateway and has little room, `peer` has more."""
+
+    front: House
+    peer: House
+    shelf: Shelf
+
+    def served(self, model: str) -> tuple[int, int]:
+        """Requests that each Triton has answered since it loaded the model."""
+        return _served(self.front, model), _served(self.peer, model)
+
+    def has(self, model: str) -> tuple[bool, bool]:
+        front, peer = (_is_ready(house, model) for house in (self.front, self.peer))
+        return front, peer
+
+    async def happens(self, event: str, times: int) -> None:
+        """At the front, all in all."""
+
+        async def has_happened() -> bool:
+            return await self.count(event) >= times
+
+        await eventually(has_happened, f"{event}, {times} times", WITHIN_S)
+
+    async def count(self, event: str) -> int:
+        return len(await asyncio.to_thread(self.front.events, event))
+
+    async def peer_serves(self, model: str) -> None:
+        """Return when the peer's Triton has answered more than a warm-up takes.
+
+        It may be down until then, and begin to count anew.
+        """
+        counted, last = 0, await asyncio.to_thread(_served, self.peer, model)
+
+        async def has_served() -> bool:
+            nonlocal counted, last
+            now = await asyncio.to_thread(_served, self.peer, model)
+            counted, last = counted + max(0, now - last), now
+            return counted > MORE_THAN_A_WARM_UP
+
+        await eventually(has_served, f"the peer answers for {model}", WITHIN_S)
+
+    async def peer_rests(self, *models: str) -> list[int]:
+        """What it has answered when no more is on its way there."""
+        found: list[list[int]] = []
+
+        async def rests() -> bool:
+            found.append([_served(self.peer, model) for model in models])
+            return found[-3:] == [found[-1]] * 3
+
+        await eventually(rests, "nothing is on its way to the peer", OUT_WITHIN_S)
+        return found[-1]
+
+
+def _served(house: House, model: str) -> int:
+    try:
+        reply = over_http(house.triton_http, f"/v2/models/{model}/stats")
+    except OSError:
+        return 0
+    if reply.code != 200:
+        return 0
+    return sum(
+        version["inference_stats"]["success"]["count"]
+        for version in json.loads(reply.body)["model_stats"]
+    )
+
+
+def _is_ready(house: House, model: str) -> bool:
+    return over_http(house.triton_http, f"/v2/models/{model}/ready").code == 200
+
+
+@pytest.fixture(scope="module")
+def pair(
+    installation: Installation, envoy_binary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
+    home = tmp_path_factory.mktemp("pair")
+    shelf = Shelf(home)
+    for name in HOT:
+        shelf.publish(name, tier="hot")
+    for name in ("held", "cold", "shared", "drained", "solo", "orphan"):
+        shelf.publish(name, load_s=0.5)
+    with ExitStack() as stack:
+        peer = stack.enter_context(
+            house(installation, None, home / "peer", shelf, policy=_budget(LARGE_MIB))
+        )
+        triton = peer.stack.serving
+        replica = {
+            "name": PEER,
+            "http": f"127.0.0.1:{triton.http_port}",
+            "grpc": triton.grpc_address,
+            "api": peer.stack.url,
+        }
+        front = stack.enter_context(
+            house(
+                installation,
+                envoy_binary,
+                home / "front",
+                shelf,
+                policy=_budget(SMALL_MIB),
+                gateway={"replicas": [replica]},
+            )
+        )
+        pair = Pair(front, peer, shelf)
+        asyncio.run(pair.happens("replica_joined", 1))
+        yield pair
+
+
+def _budget(mib: int) -> dict[str, object]:
+    return {"budgets": {"cpu": f"{mib}MiB"}, "prewarm": False}
+
+
+@pytest.fixture
+async def users(pair: Pair) -> AsyncIterator[Crowd]:
+    async with crowd(pair.front.http, pair.front.grpc) as clients:
+        yield clients
+
+
+async def test_requests_go_to_the_replica_that_has_the_model(pair: Pair, users: Crowd) -> None:
+    await asyncio.to_thread(load, pair.peer, "held")
+    await is_routed(users, "held")
+    before, loads = pair.served("held"), pair.shelf.loads("held")
+
+    replies = [reply for _ in range(10) for reply in await users.both("held", 2)]
+
+    assert wrong(replies) == []
+    assert {reply.warmth for reply in replies} == {"hit"}
+    assert pair.shelf.loads("held") == loads
+    assert pair.has("held") == (False, True)
+    assert pair.served("held")[1] - before[1] == len(replies)
+
+
+async def test_a_model_that_both_have_is_shared(pair: Pair, users: Crowd) -> None:
+    before = pair.served("hot-1")
+    replies = [reply for _ in range(25) for reply in await users.both("hot-1", 2)]
+    after = pair.served("hot-1")
+    assert wrong(replies) == []
+    shares = [now - then for now, then in zip(after, before, strict=True)]
+    assert sum(shares) == len(replies)
+    assert min(shares) > len(replies) // 10
+
+
+async def test_a_cold_model_is_loaded_once_where_there_is_more_room(
+    pair: Pair, users: Crowd
+) -> None:
+    replies = await users.both("cold", HERD)
+    replies += [reply for _ in range(3) for reply in await users.both("cold", 1)]
+    assert wrong(replies) == []
+    assert sorted({str(reply.warmth) for reply in replies}) == ["cold", "hit", "joined"]
+    assert [reply.warmth for reply in replies].count("cold") == 1
+    assert pair.shelf.loads("cold") == 1
+    assert pair.has("cold") == (False, True)
+
+
+async def test_a_replica_that_drains_gets_no_more_and_nobody_notices(
+    pair: Pair, users: Crowd
+) -> None:
+    """Nor when it comes back."""
+    await asyncio.to_thread(load, pair.peer, "drained")
+    left, joined = await pair.count("replica_left"), await pair.count("replica_joined")
+    async with users.traffic(*HOT, "drained") as replies:
+        await pair.peer_serves("drained")
+        await asyncio.to_thread(pair.peer.admin.ask, "/v1:drain")
+        await pair.happens("replica_left", left + 1)
+        await eventually(lambda: has(pair.front, "drained"), "it is loaded elsewhere", WITHIN_S)
+        before = await pair.peer_rests(*HOT, "drained")
+        await more(replies, 100)
+        assert [_served(pair.peer, model) for model in (*HOT, "drained")] == before
+
+        await asyncio.to_thread(pair.peer.admin.ask, "/v1:resume")
+        await pair.happens("replica_joined", joined + 1)
+        await pair.peer_serves(HOT[0])
+    assert wrong(replies) == []
+
+
+async def test_a_dead_triton_costs_nobody_an_answer(pair: Pair, users: Crowd) -> None:
+    async with unary(users, *HOT) as replies:
+        await pair.peer_serves(HOT[0])
+        pair.peer.stack.serving.kill()
+        await pair.peer_serves(HOT[0])
+    assert wrong(replies) == []
+    assert max(reply.seconds for reply in replies) < OUT_WITHIN_S
+
+
+async def test_a_dead_replica_costs_nobody_an_answer(pair: Pair, users: Crowd) -> None:
+    """And what only it had is loaded on the other one for whoever asks."""
+    await asyncio.to_thread(load, pair.peer, "orphan")
+    await is_routed(users, "orphan")
+    async with unary(users, *HOT) as replies:
+        await pair.peer_serves(HOT[0])
+        pair.peer.stack.sidecar.kill()
+        pair.peer.stack.serving.kill()
+        orphans = await users.both("orphan", HERD)
+        assert wrong(orphans) == []
+        assert await has(pair.front, "orphan")
+        await pair.peer_serves(HOT[0])
+    assert wrong(replies) == []
+    assert max(reply.seconds for reply in replies) < OUT_WITHIN_S
+
+
+@pytest.mark.parametrize("whose", ["peer", "front"])
+async def test_a_sidecar_that_is_restarted_takes_nothing_from_its_triton(
+    pair: Pair, users: Crowd, whose: str
+) -> None:
+    await asyncio.to_thread(load, pair.peer, "solo")
+    await is_routed(users, "solo")
+    loads, left = pair.shelf.loads("solo"), await pair.count("replica_left")
+    house = pair.peer if whose == "peer" else pair.front
+    async with users.traffic("solo", *HOT) as replies:
+        await more(replies, 50)
+        before = house.stack.sidecar.pid
+        house.stack.sidecar.kill()
+
+        async def is_back() -> bool:
+            if house.stack.sidecar.pid == before:
+                return False
+            return await asyncio.to_thread(house.admin.is_reachable)
+
+        await eventually(is_back, "it is back", WITHIN_S)
+        await more(replies, 300)
+    assert wrong(replies) == []
+    assert {reply.warmth for reply in replies} == {"hit"}
+    assert pair.shelf.loads("solo") == loads
+    assert (await has(pair.front, "solo"), await has(pair.peer, "solo")) == (False, True)
+    assert await pair.count("replica_left") == left
+
+
+def load(house: House, model: str) -> None:
+    """On this replica, whatever the gateway thinks."""
+    house.admin.wait(house.admin.ask(f"/v1/models/{model}:load"), WITHIN_S)
+
+
+@asynccontextmanager
+async def unary(users: Crowd, *models: str) -> AsyncIterator[list[Reply]]:
+    """Constant traffic without streams: what has begun in one cannot be repeated."""
+    replies: list[Reply] = []
+    ended = asyncio.Event()
+
+    async def ask(one: Callable[[str], Awaitable[Reply]], model: str) -> None:
+        while not ended.is_set():
+            replies.append(await one(model))
+
+    async with asyncio.TaskGroup() as group:
+        for model in models:
+            for one in (users.http, users.grpc) * 2:
+                group.create_task(ask(one, model))
+        try:
+            yield replies
+        finally:
+            ended.set()
+
+
+async def is_routed(users: Crowd, model: str) -> None:
+    async def hits() -> bool:
+        return (await users.http(model)).warmth == "hit"
+
+    await eventually(hits, f"{model} is routed")
+
+
+async def has(house: House, model: str) -> bool:
+    return await asyncio.to_thread(_is_ready, house, model)
+
+
+async def more(replies: Sequence[Reply], count: int) -> None:
+    """Return when so many more requests have been answered."""
+    before = len(replies)
+
+    async def are_there() -> bool:
+        return len(replies) >= before + count
+
+    await eventually(are_there, f"{count} more answers", WITHIN_S)
