@@ -1,12 +1,11 @@
 """Memory of a Triton anywhere, by its Prometheus metrics."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
+from sidecar.adapters.http_client import HttpClient
 from sidecar.core.memory import CPU, Device, Reading
 from sidecar.errors import MeterFailed
 
@@ -19,7 +18,7 @@ Figures = dict[str, dict[str, int]]
 """Metric to UUID to bytes; the metrics of the CPU have the UUID ''."""
 
 
-class MetricsMeter(AbstractAsyncContextManager["MetricsMeter"]):
+class MetricsMeter(HttpClient):
     """A `ports.MemoryMeter` of whole devices: what the server itself uses of them is not told.
 
     Triton looks every 2 s (--metrics-interval-ms), so a figure may be that old. `cpu` is the
@@ -34,15 +33,7 @@ class MetricsMeter(AbstractAsyncContextManager["MetricsMeter"]):
         """`url` is that of the page, such as `http://triton:8002/metrics`."""
         self._url = url
         self._gpu_uuids = tuple(gpu_uuids)
-        self._client = httpx2.AsyncClient(timeout=TIMEOUT_S)
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._client.aclose()
+        super().__init__(timeout=TIMEOUT_S)
 
     async def read(self) -> dict[Device, Reading]:
         figures = _parse(await self._page())

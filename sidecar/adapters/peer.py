@@ -1,13 +1,12 @@
 """Another replica's sidecar, over its REST API."""
 
 import time
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from types import TracebackType
 from typing import Any
 
 import httpx2
 
+from sidecar.adapters.http_client import HttpClient
 from sidecar.core.activation import Heat
 from sidecar.core.replicas import Announcement
 from sidecar.errors import (
@@ -29,7 +28,7 @@ SLACK_S = 2.0
 """By which we wait longer than we allow the peer to hold."""
 
 
-class SidecarPeer(AbstractAsyncContextManager["SidecarPeer"]):
+class SidecarPeer(HttpClient):
     """A `ports.Peer`. The token must be an operator's: the peer loads models for us."""
 
     def __init__(self, url: str, token: str | None, *, triton: str) -> None:
@@ -37,15 +36,7 @@ class SidecarPeer(AbstractAsyncContextManager["SidecarPeer"]):
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._url = url
         self._triton = f"http://{triton}"
-        self._client = httpx2.AsyncClient(base_url=url, headers=headers)
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._client.aclose()
+        super().__init__(base_url=url, headers=headers)
 
     async def look(self, routed: str) -> Announcement:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import assert_never
 
@@ -24,6 +25,8 @@ class Waiting:
 
     def __init__(self) -> None:
         self.wake = asyncio.Event()
+        self.held = Counter[str]()
+        """Requests that the gateway has sent here, by model; one of us waits for all."""
         self._since_s: dict[str, float] = {}
         self._waiters: dict[str, set[asyncio.Future[Verdict]]] = {}
         self._absent: set[str] = set()

@@ -46,4 +46,5 @@ def routed_models(routes: Routes | None) -> frozenset[str]:
 
 def waiting_requests(waiting: Waiting) -> dict[str, int]:
     """How many wait now, by model."""
-    return {model: waiting.count(model) for model in waiting.since_s}
+    models = waiting.since_s.keys() | waiting.held.keys()
+    return {model: max(waiting.count(model), waiting.held[model]) for model in sorted(models)}

@@ -37,7 +37,6 @@ class Hold:
         self._longest_s = longest_s
         self._most = most
         self._most_per_model = most_per_model
-        self._held: dict[str, int] = {}
 
     async def hold(self, model: str, *, version: str = "", timeout_s: float | None) -> Heat:
         """Return when the request can be sent again. `timeout_s` is what its client allows.
@@ -53,7 +52,8 @@ class Hold:
         """
         self._waiting.refuse_unknown(model)
         self._refuse_crowd(model)
-        self._held[model] = self._held.get(model, 0) + 1
+        held = self._waiting.held
+        held[model] += 1
         began_s, outcome = time.monotonic(), "refused"
         limit_s = min(self._longest_s, math.inf if timeout_s is None else timeout_s)
         try:
@@ -73,9 +73,9 @@ class Hold:
                 retry_after_s=TRY_AGAIN_S,
             ) from error
         finally:
-            self._held[model] -= 1
-            if not self._held[model]:
-                del self._held[model]
+            held[model] -= 1
+            if not held[model]:
+                del held[model]
             self._counts.waited(time.monotonic() - began_s, outcome)
         return heat
 
@@ -106,7 +106,7 @@ class Hold:
             )
 
     def _refuse_crowd(self, model: str) -> None:
-        held, in_all = self._held.get(model, 0), sum(self._held.values())
+        held, in_all = self._waiting.held[model], self._waiting.held.total()
         if held >= self._most_per_model:
             raise TooManyWaiting(
                 f"{held} requests wait for {model} already, which is the limit; ask again when "

@@ -3,13 +3,12 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
 
 import httpx2
 
 from contract.errors import InvalidVersion
 from contract.layout import parse_version
+from sidecar.adapters.http_client import HttpClient
 from sidecar.core.traffic import Answered, Traffic
 from sidecar.errors import GatewayLost
 
@@ -19,20 +18,12 @@ _SERIES = re.compile(r"^envoy_pilotlight_(\w+?)_(requests|ms|open)\{(.*)\} (\S+)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
-class Admin(AbstractAsyncContextManager["Admin"]):
+class Admin(HttpClient):
     """Every method raises GatewayLost when there is no answer."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._client = httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_S)
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._client.aclose()
+        super().__init__(base_url=url, timeout=TIMEOUT_S)
 
     async def versions(self) -> Mapping[str, str]:
         """Version of each resource that is in force, by the prefix of its statistics."""
