@@ -42,7 +42,7 @@ test: setup lint ## Everything that runs without a GPU
 bench-sidecar: setup repo ## What the sidecar costs: planner, loop, memory, restart
 	$(BIN)/python -m bench.sidecar
 
-bench-gateway: setup ## What the gateway costs: hot and cold requests, changes of routes, size
+bench-gateway: setup repo ## What the gateway costs: hot and cold requests, changes of routes, size
 	$(BIN)/python -m bench.gateway
 
 constraints: ## Write constraints.txt from what is installed

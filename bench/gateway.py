@@ -239,7 +239,7 @@ def bench_scale(rounds: int) -> None:
             f"{count:,}",
             f"{grown.first_s:.2f}",
             _p50_max(grown.changes_s),
-            _p50_max(grown.cpu_s),
+            _p50_max(grown.spent_s),
             grown.late,
             grown.failed,
             f"{1e3 * grown.longest_s:.0f}",
@@ -618,6 +618,7 @@ def _triton(home: Path, installation: Installation) -> Iterator[TritonServer]:
         http_port=http_port,
         grpc_port=grpc_port,
         metrics_port=metrics_port,
+        completes_configs=False,
     )
     try:
         triton.start()
@@ -810,7 +811,7 @@ class Grown:
 
     first_s: float
     changes_s: Sequence[float]
-    cpu_s: Sequence[float]
+    spent_s: Sequence[float]
     late: int
     failed: int
     longest_s: float
@@ -822,7 +823,7 @@ async def _grow(setup: Setup, count: int, rounds: int) -> Grown:
     envoy = psutil.Process(setup.envoy.pid)
     before_bytes = envoy.memory_info().rss
     names = [TINY, *(name_of(number) for number in range(1, count + rounds))]
-    changes_s, cpu_s = [], []
+    changes_s, spent_s = [], []
     client = {GRPC: partial(GrpcClient, f"127.0.0.1:{setup.port(GATEWAY, GRPC)}")}
     async with setup.gateway() as gateway:
         began_s = time.monotonic()
@@ -833,11 +834,11 @@ async def _grow(setup: Setup, count: int, rounds: int) -> Grown:
                 began_s, before_s = time.monotonic(), cpu_s(envoy)
                 late += not await _confirmed(gateway, setup.routes(names[:loaded]))
                 changes_s.append(time.monotonic() - began_s)
-                cpu_s.append(cpu_s(envoy) - before_s)
+                spent_s.append(cpu_s(envoy) - before_s)
     return Grown(
         first_s=first_s,
         changes_s=changes_s,
-        cpu_s=cpu_s,
+        spent_s=spent_s,
         late=late,
         failed=len(traffic.failed),
         longest_s=traffic.longest_s,

@@ -250,7 +250,7 @@ def _retry(*causes: str, repeatable: bool) -> Resource:
             [reset, "connect-failure", "refused-stream", "retriable-headers", *causes]
         ),
         "num_retries": _TRIES,
-        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.5s"},
+        "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.5s"},
         "retry_host_predicate": [
             {
                 "name": "envoy.retry_host_predicates.previous_hosts",
