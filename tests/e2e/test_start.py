@@ -36,7 +36,9 @@ def test_a_hot_model_was_proven_on_canary_before_it_met_the_serving_server(
 ) -> None:
     running = start_stack(proven=False)
     running.wait_until_ready()
-    release = running.admin.release(running.admin.model("short_form")["release"])
+    path = running.admin.model("short_form")["release"]
+    running.wait_for_state({"release": path}, "done")
+    release = running.admin.release(path)
     states = [step["state"] for step in release["steps"]]
     assert states == [
         "admitted",
