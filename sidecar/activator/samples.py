@@ -11,13 +11,3 @@ SAMPLE = "x-pilotlight-sample"
 class Samples(Protocol):
     def offer(self, model: str, body: bytes, decode: Decode) -> None:
         """As `Comparer.offer`."""
-
-
-class NoSamples:
-    """Where nothing is compared."""
-
-    def offer(self, model: str, body: bytes, decode: Decode) -> None:
-        pass
-
-
-NO_SAMPLES = NoSamples()

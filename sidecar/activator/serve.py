@@ -12,7 +12,7 @@ import uvicorn
 from sidecar.activator.grpc import GrpcDoor
 from sidecar.activator.holding import Holding
 from sidecar.activator.http import HttpDoor
-from sidecar.activator.samples import NO_SAMPLES, Samples
+from sidecar.activator.samples import Samples
 from sidecar.errors import InvalidSettings
 from sidecar.runtime.hold import Hold
 
@@ -34,9 +34,7 @@ _GRPC_OPTIONS = (
 class Activator(AbstractAsyncContextManager["Activator"]):
     """Listens while it is entered; `http` and `grpc` are then the addresses that it got."""
 
-    def __init__(
-        self, hold: Hold, samples: Samples = NO_SAMPLES, *, http: Address, grpc: Address
-    ) -> None:
+    def __init__(self, hold: Hold, samples: Samples, *, http: Address, grpc: Address) -> None:
         """Port 0 means any that is free."""
         self.http = http
         self.grpc = grpc

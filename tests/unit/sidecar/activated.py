@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from sidecar.activator.serve import Activator
 from sidecar.core.activation import Heat
 from sidecar.errors import TooLate, UnknownObject
+from sidecar.runtime.compare import Decode
 from tests.eventually import eventually
 
 KNOWN = "m"
@@ -63,7 +64,14 @@ class HandHold:
         await eventually(holds, "the hold is asked, or left")
 
 
+class NoSamples:
+    """Where nothing is compared."""
+
+    def offer(self, model: str, body: bytes, decode: Decode) -> None:
+        pass
+
+
 @asynccontextmanager
 async def activated(hold: HandHold) -> AsyncIterator[Activator]:
-    async with Activator(hold, http=ANY_PORT, grpc=ANY_PORT) as activator:  # type: ignore[arg-type]
+    async with Activator(hold, NoSamples(), http=ANY_PORT, grpc=ANY_PORT) as activator:  # type: ignore[arg-type]
         yield activator

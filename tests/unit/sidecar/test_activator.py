@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from sidecar.activator.serve import Activator
 from sidecar.core.fleet import Server
 from tests.builders import publish
-from tests.unit.sidecar.activated import ANY_PORT
+from tests.unit.sidecar.activated import ANY_PORT, NoSamples
 from tests.unit.sidecar.rig import Rig
 
 
@@ -27,7 +27,9 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 @pytest.fixture
 async def activator(rig: Rig) -> AsyncIterator[Activator]:
-    async with Activator(rig.sidecar.hold(), http=ANY_PORT, grpc=ANY_PORT) as activator:
+    async with Activator(
+        rig.sidecar.hold(), NoSamples(), http=ANY_PORT, grpc=ANY_PORT
+    ) as activator:
         yield activator
 
 

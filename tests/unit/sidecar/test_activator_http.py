@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from sidecar.activator.holding import Holding
 from sidecar.activator.serve import Activator
 from sidecar.errors import InvalidSettings, NotNow, Quarantined
-from tests.unit.sidecar.activated import ANY_PORT, HandHold, activated
+from tests.unit.sidecar.activated import ANY_PORT, HandHold, NoSamples, activated
 
 INFER = "/v2/models/m/infer"
 CHUNK = b"x" * 2**16
@@ -310,4 +310,4 @@ async def test_a_port_that_is_taken_is_told_with_the_setting(
     taken = getattr(activator, protocol)
     addresses = {"http": ANY_PORT, "grpc": ANY_PORT, protocol: taken}
     with pytest.raises(InvalidSettings, match=rf"{taken[1]}.*gateway\.activator\.{protocol}"):
-        await Activator(hold, **addresses).__aenter__()  # type: ignore[arg-type]
+        await Activator(hold, NoSamples(), **addresses).__aenter__()  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from pilotlight.admin import Admin
 from sidecar.compose import ApiServer
@@ -32,22 +33,26 @@ class Served:
         return registry.get_sample_value("pilotlight_event_readers")
 
 
-@pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[Served]:
-    rig = Rig(tmp_path)
+@asynccontextmanager
+async def serving(rig: Rig, app: Callable[[Rig], FastAPI]) -> AsyncIterator[Served]:
+    """The rig's sidecar behind a real port, until this is left."""
     rig.start()
-    server = ApiServer(
-        uvicorn.Config(app_of(rig), log_config=None, access_log=False),
-        at_end=rig.sidecar.world.telemetry.close,
-    )
+    config = uvicorn.Config(app(rig), log_config=None, access_log=False)
+    server = ApiServer(config, at_end=rig.sidecar.world.telemetry.close)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        task = asyncio.create_task(server.serve(sockets=[listener]))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         await rig.until(lambda: server.started, "it listens", DEADLINE_S)
-        yield Served(rig, server, url, serving)
+        yield Served(rig, server, url, task)
         server.end()
-        await asyncio.wait_for(serving, DEADLINE_S)
+        await asyncio.wait_for(task, DEADLINE_S)
     await rig.sidecar.die()
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    async with serving(Rig(tmp_path), app_of) as served:
+        yield served
 
 
 @asynccontextmanager
