@@ -802,6 +802,23 @@ async def test_a_body_up_to_the_limit_passes_and_a_larger_one_is_refused(world: 
     assert len(world.a.seen) == 1
 
 
+async def test_a_client_that_sends_slowly_still_reads_that_its_body_is_too_large(
+    world: World,
+) -> None:
+    too_large = b"x" * (LARGEST + 1)
+    reader, writer = await asyncio.open_connection(*world.front.http.split(":"))
+    head = f"POST /v2/models/m/infer HTTP/1.1\r\nhost: m\r\ncontent-length: {len(too_large)}\r\n\r\n"
+
+    writer.write(head.encode())
+    for start in range(0, len(too_large), MIB):
+        await asyncio.sleep(0.5)
+        writer.write(too_large[start : start + MIB])
+        await writer.drain()
+
+    assert b"413" in await reader.readline()
+    writer.close()
+
+
 async def test_a_message_that_is_too_large_is_refused_over_grpc(world: World) -> None:
     fits = infer_request("m", raw=b"x" * (LARGEST - 100))
 
