@@ -807,9 +807,9 @@ async def test_a_client_that_sends_slowly_still_reads_that_its_body_is_too_large
 ) -> None:
     too_large = b"x" * (LARGEST + 1)
     reader, writer = await asyncio.open_connection(*world.front.http.split(":"))
-    head = f"POST /v2/models/m/infer HTTP/1.1\r\nhost: m\r\ncontent-length: {len(too_large)}\r\n\r\n"
+    headers = f"host: m\r\ncontent-length: {len(too_large)}\r\n\r\n"
 
-    writer.write(head.encode())
+    writer.write(f"POST /v2/models/m/infer HTTP/1.1\r\n{headers}".encode())
     for start in range(0, len(too_large), MIB):
         await asyncio.sleep(0.5)
         writer.write(too_large[start : start + MIB])
