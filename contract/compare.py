@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How one output differs from its reference; `reason` is None while it is within `limit`."""
+    """How one output differs from its reference; `reason` is None while it is within `limit`.
+
+    `scaled_error` of what is no float is the share of unequal elements. It is infinite where the
+    two cannot be compared: another shape or type, NaN or infinity.
+    """
 
     output: str
     scaled_error: float
@@ -51,6 +55,7 @@ def compare(
 def _compare_one(
     name: str, got: NDArray[np.generic] | None, expected: NDArray[np.generic], limit: float
 ) -> Difference:
+    error = float("inf")
     if got is None:
         reason: str | None = "missing in the answer"
     elif got.shape != expected.shape:
@@ -60,11 +65,12 @@ def _compare_one(
     elif expected.dtype.kind != "f":
         unequal = int(np.sum(got != expected))
         reason = f"{unequal} of {expected.size} elements are not equal" if unequal else None
+        error = unequal / expected.size if unequal else 0.0
     else:
         return _compare_floats(name, got, expected, limit)
     return Difference(
         output=name,
-        scaled_error=float("inf") if reason else 0.0,
+        scaled_error=error,
         limit=limit,
         reason=reason and f"output {name}: {reason}",
     )
