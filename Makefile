@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RECIPE ?= examples/recommender/models.yaml
 
-.PHONY: help setup repo demo serve test check lint bench-sidecar bench-gateway constraints
+.PHONY: help setup repo demo serve test check lint bench-sidecar bench-gateway bench-release bench-judge constraints
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -44,6 +44,12 @@ bench-sidecar: setup repo ## What the sidecar costs: planner, loop, memory, rest
 
 bench-gateway: setup repo ## What the gateway costs: hot and cold requests, changes of routes, size
 	$(BIN)/python -m bench.gateway
+
+bench-release: setup repo ## Releases under load: promotions, rollbacks, first requests, our share
+	$(BIN)/python -m bench.release
+
+bench-judge: setup ## How often the judge is right, by simulation
+	$(BIN)/python -m bench.judge --plot docs/images/judge.png
 
 constraints: ## Write constraints.txt from what is installed
 	$(BIN)/pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu//' > constraints.txt

@@ -38,6 +38,7 @@ from pilotlight.stack import Ports, Stack
 from sidecar.adapters.model_store import StoreFolder
 from sidecar.adapters.page_cache import FilePageCache
 from sidecar.adapters.process_meter import ProcessMeter
+from sidecar.adapters.recordings import RecordingsFolder
 from sidecar.adapters.server_process import ServerProcess
 from sidecar.adapters.sqlite_state import SqliteState
 from sidecar.adapters.stage import StageFolder
@@ -325,6 +326,7 @@ async def _time_parts(setup: Setup) -> dict[str, list[float]]:
             process=ServerProcess(setup.serving.grpc_address),
             meter=ProcessMeter(setup.serving.grpc_address),
             page_cache=FilePageCache(setup.store),
+            recordings=RecordingsFolder(setup.state.with_name("recordings")),
             records=Records(state),
             board=Board(),
             waiting=Waiting(),

@@ -18,6 +18,10 @@ class AdminError(Exception):
     """The sidecar could not be reached, or answered with a problem."""
 
 
+class Unreachable(AdminError):
+    """Nobody answers, or no longer."""
+
+
 class OperationFailed(AdminError):
     """A long action ended without success."""
 
@@ -53,6 +57,23 @@ class Admin:
 
     def release(self, path: str) -> dict[str, Any]:
         return self.get(path)
+
+    def releases(self, **filters: str | None) -> Iterator[dict[str, Any]]:
+        """Newest first; filters are `model` and `active`, and `page_size`."""
+        return self._pages("/v1/releases", "releases", filters)
+
+    def find_release(self, name: str) -> dict[str, Any]:
+        """The newest release of the model of this name, or else the release itself.
+
+        Raises:
+            AdminError: also when the name is neither's.
+        """
+        newest = next(self.releases(model=name, page_size="1"), None)
+        return newest or self.get(f"/v1/releases/{name}")
+
+    def follow(self, release: str) -> Iterator[dict[str, Any]]:
+        """A release now and after each change, until it or the sidecar ends."""
+        return self._stream(f"{release}/stream", {})
 
     def readiness(self) -> dict[str, Any]:
         """What `/readyz` says, ready or not."""
@@ -104,25 +125,35 @@ class Admin:
         """Raises AdminError as `steer` does."""
         self._change("DELETE", f"/v1/models/{model}/traffic")
 
+    def clear_rejection(self, model: str, version: int) -> None:
+        """Let a version that was rejected be released again."""
+        self._call("DELETE", f"/v1/models/{model}/versions/{version}/rejection")
+
+    def recording(self, model: str) -> dict[str, Any]:
+        """Which of a model's requests are to be kept, and how many are."""
+        return self.get(f"/v1/models/{model}/recording")
+
+    def record(self, model: str, said: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace what is said of it. Raises AdminError as `steer` does."""
+        return self._change("PUT", f"/v1/models/{model}/recording", dict(said))
+
+    def end_recording(self, model: str) -> None:
+        """Forget all that was kept. Raises AdminError as `steer` does."""
+        self._change("DELETE", f"/v1/models/{model}/recording")
+
+    def hand_over(self, model: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Let a request for inference be kept."""
+        return self.ask(f"/v1/models/{model}/recording/requests", request)
+
     def audit(self, **filters: str | None) -> Iterator[dict[str, Any]]:
         """Entries, oldest first; filters are `model`, `actor`, `event`, `since` and `until`."""
         return self._pages("/v1/audit", "entries", filters)
 
     def events(self, *, model: str | None, after: int | None) -> Iterator[dict[str, Any]]:
         """Entries as they come in, behind an id or from now on, until the sidecar stops."""
-        try:
-            with self._client.sse(
-                "/v1/events",
-                params=_given(model=model, after=None if after is None else str(after)),
-                timeout=httpx2.Timeout(TIMEOUT_S, read=SILENT_S),
-            ) as source:
-                if source.response.is_error:
-                    source.response.read()
-                    raise _refused(source.response)
-                for event in source:
-                    yield json.loads(event.data)
-        except httpx2.TransportError as error:
-            raise self._unreachable(error) from error
+        return self._stream(
+            "/v1/events", _given(model=model, after=None if after is None else str(after))
+        )
 
     def wait(
         self,
@@ -160,6 +191,21 @@ class Admin:
             if page["next_page_token"] is None:
                 return
             query["page_token"] = page["next_page_token"]
+
+    def _stream(self, path: str, parameters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        try:
+            with self._client.sse(
+                path,
+                params=parameters,
+                timeout=httpx2.Timeout(TIMEOUT_S, read=SILENT_S),
+            ) as source:
+                if source.response.is_error:
+                    source.response.read()
+                    raise _refused(source.response)
+                for event in source:
+                    yield json.loads(event.data)
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
 
     def _change(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Change an object as it is now."""
@@ -199,8 +245,8 @@ class Admin:
             raise _refused(answer)
         return answer
 
-    def _unreachable(self, error: httpx2.TransportError) -> AdminError:
-        return AdminError(
+    def _unreachable(self, error: httpx2.TransportError) -> Unreachable:
+        return Unreachable(
             f"no sidecar at {self._client.base_url}: {error}; start one with `make serve`"
         )
 

@@ -1,4 +1,4 @@
-"""Two embedded Tritons, a sidecar and Envoy, started, kept alive and stopped together."""
+"""Embedded Tritons, a sidecar and Envoy, started, kept alive and stopped together."""
 
 import secrets
 import sys
@@ -70,7 +70,8 @@ class Ports:
 class Stack:
     """Everything lives in `home`: stages, state, settings, logs, the servers' admin key.
 
-    Without `envoy`, its binary, there is no gateway.
+    Without `envoy`, its binary, there is no gateway. Without a canary, `canary` is the serving
+    server.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Stack:
         soak_s: float,
         on_event: Callable[[str], None],
         envoy: Path | None = None,
+        with_canary: bool = True,
     ) -> None:
         self._home = home
         self._api_port = ports.api
@@ -94,7 +96,10 @@ class Stack:
         key_file.touch(mode=0o600)
         key_file.write_text(key)
         self.serving = self._triton(installation, "serving", ports.serving, key)
-        self.canary = self._triton(installation, "canary", ports.canary, key)
+        self.canary = self.serving
+        if with_canary:
+            self.canary = self._triton(installation, "canary", ports.canary, key)
+        self._tritons = list(dict.fromkeys((self.serving, self.canary)))
         settings = self._write_settings(
             store, ports, key_file, soak_s, with_gateway=envoy is not None
         )
@@ -105,9 +110,7 @@ class Stack:
         )
         self.gateway = None if envoy is None else self._gateway(envoy, settings, ports)
         gateways = [] if self.gateway is None else [self.gateway]
-        self._supervisor = Supervisor(
-            [self.serving, self.canary, self.sidecar, *gateways], on_event
-        )
+        self._supervisor = Supervisor([*self._tritons, self.sidecar, *gateways], on_event)
 
     def __enter__(self) -> Self:
         """Start everything and wait until it answers; readiness comes later.
@@ -123,7 +126,7 @@ class Stack:
             )
         self._supervisor.start()
         try:
-            for server in (self.serving, self.canary):
+            for server in self._tritons:
                 server.wait_live(START_TIMEOUT_S)
             self._wait_for_sidecar()
             if self.gateway is not None:
@@ -204,7 +207,7 @@ class Stack:
                 "stage": str(server.repository),
                 "admin_key_file": str(key_file),
             }
-            for server in (self.serving, self.canary)
+            for server in self._tritons
         }
         settings: dict[str, Any] = {
             "store": str(store),

@@ -22,6 +22,7 @@ SidecarError
 │   ├── Stale             412: the object was changed since it was read
 │   ├── Impossible        422: can never be done
 │   ├── Quarantined       423: failed too often, and rests
+│   ├── RejectedVersion   423: was refused in a release, and is what it was
 │   ├── Unconditional     428: a change that does not say which state it was made for
 │   ├── TooManyWaiting    429: as many requests as may wait for a model do so
 │   ├── NotNow            503: the sidecar begins nothing at the moment
@@ -139,6 +140,17 @@ class Quarantined(RequestRefused):
         """`until_s` is in seconds since 1970; None: until somebody clears it."""
         ends = {} if until_s is None else {"until": datetime.fromtimestamp(until_s, tz=UTC)}
         super().__init__("quarantined", detail, **ends)
+
+
+class RejectedVersion(RequestRefused):
+    def __init__(self, model: str, version: int, reason: str, release: str) -> None:
+        super().__init__(
+            "version_rejected",
+            f"version {version} of {model} was refused in release {release}: "
+            f"{reason.rstrip(' ;')}; publish what mends it under a new number, or clear its "
+            "rejection to try again as it is",
+            rejected_by=release,
+        )
 
 
 class Unconditional(RequestRefused):

@@ -13,9 +13,11 @@ from sidecar.core.activation import Heat
 from sidecar.core.events import Event
 from sidecar.core.fleet import StoredModel, VersionState
 from sidecar.core.memory import Device, Reading
+from sidecar.core.recording import Recorded
 from sidecar.core.replicas import Announcement
 from sidecar.core.routing import Routes
 from sidecar.core.traffic import Traffic
+from sidecar.core.trial import Served
 from sidecar.core.wanted import Placement
 
 
@@ -55,6 +57,14 @@ class ModelServer(Protocol):
         """Requests that succeeded since each loaded version was loaded, warm-up included.
 
         One call however many models are loaded. A reload starts again from zero.
+        """
+
+    async def served(self, model: str) -> Mapping[int, Served]:
+        """Of each loaded version of one model, as `requests_served`, and those that failed.
+
+        A request that does not fit the model's signature is not counted at all, and which of
+        the others have failed is the backend's word: Python ones count all as succeeded.
+        Raises Refused when no version is loaded.
         """
 
 
@@ -245,3 +255,22 @@ class Journal(Protocol):
 
     async def newest_id(self) -> int:
         """Id of the entry that was appended last; 0 before the first."""
+
+
+class Recordings(Protocol):
+    """Requests of clients, for the comparison of two versions. What does not fit is forgotten.
+
+    Every method raises StateUnavailable when they cannot be read or written.
+    """
+
+    async def add(self, model: str, inputs: Tensors, *, most: int) -> None:
+        """Keep one more, and of all at most the newest `most`, and `MOST_BYTES` together."""
+
+    async def read(self, model: str) -> Sequence[Tensors]:
+        """The oldest first. What is damaged is dropped."""
+
+    async def forget(self, model: str, *, all_but: int = 0) -> None:
+        """Of all keep only the newest `all_but`."""
+
+    async def recorded(self, model: str) -> Recorded:
+        """How much there is."""

@@ -145,6 +145,9 @@ class PolicySettings(Strict):
     place has not been tried on a GPU."""
     page_cache: Bytes | None = None
     """Host memory for files of models that are likely next; without it half of what is free."""
+    canary_apart: bool = False
+    """Whether canary is on a machine or on GPUs of its own: what it holds takes nothing from the
+    budgets then."""
     on_drift: OnDrift = OnDrift.REPAIR
     """Whether what somebody else loads or unloads is put right, or stands."""
     recycle: Recycle = Recycle.PROPOSE
@@ -249,6 +252,7 @@ class Settings(Strict):
     state: Path
     """SQLite file with what must survive a restart."""
     servers: dict[Server, ServerSettings]
+    """Without `canary`, versions are proven on `serving`, as shadows of their models."""
     api: ApiSettings = ApiSettings()
     models: dict[str, ModelSettings] = Field(default_factory=dict)
     policy: PolicySettings = PolicySettings()
@@ -279,6 +283,7 @@ class Settings(Strict):
             prewarm=said.prewarm,
             cpu_while_full=said.cpu_while_full,
             page_cache_bytes=said.page_cache,
+            canary_apart=said.canary_apart,
             on_drift=said.on_drift,
             recycle=said.recycle,
             leak_limit_bytes=said.leak_limit,
@@ -286,15 +291,17 @@ class Settings(Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        missing = [server.value for server in Server if server not in self.servers]
-        if missing:
+        if Server.SERVING not in self.servers:
             raise ValueError(
-                f"servers lacks {', '.join(missing)}: a version is proven on `canary` before "
-                "it meets `serving`, so both are needed"
+                "servers lacks serving: say which Triton takes traffic; a `canary` beside it is "
+                "where versions are proven before"
             )
         stages = {settings.stage for settings in self.servers.values()}
         if len(stages) < len(self.servers):
-            raise ValueError("two servers share one stage; each Triton needs its own folder")
+            raise ValueError(
+                "two servers share one stage; each Triton needs its own folder, and where there "
+                "is one Triton only, leave `canary` out"
+            )
         if self.gateway is not None and self.servers[Server.SERVING].http is None:
             raise ValueError(
                 "the gateway sends HTTP requests to servers.serving.http: say where that is, such "

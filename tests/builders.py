@@ -25,6 +25,7 @@ from contract.manifest import (
     record_files,
 )
 from contract.samples import GoldenSample, Tensors, warmup_bytes, write_golden
+from sidecar.core.agreement import Agreement
 from sidecar.core.demand import Demand, arrived
 from sidecar.core.faults import FaultKind, quarantine_until_s
 from sidecar.core.fleet import (
@@ -45,8 +46,9 @@ from sidecar.core.fleet import (
     VersionState,
 )
 from sidecar.core.policy import Policy
-from sidecar.core.release import Release, ReleaseState, Step, admit
+from sidecar.core.release import Asked, Release, ReleaseState, Step, admit
 from sidecar.core.stage_config import stage_config
+from sidecar.core.trial import Pair, Race, Trial
 from sidecar.core.wanted import Placement
 
 NOW_S = 1_000.0
@@ -62,16 +64,23 @@ _WAY = (
     _S.CANARY_LOADING,
     _S.VERIFYING,
     _S.CANARY_WARMING,
+    _S.MEASURING,
+    _S.COMPARING,
     _S.PROMOTING,
     _S.SOAKING,
     _S.FINISHING,
     _S.DONE,
 )
+_COMPARED = _WAY[:6]
+_SOAKED = _WAY[:8]
 _WAY_TO = {
     _S.REFUSED: (_S.ADMITTED, _S.REFUSED),
+    _S.AWAITING: (*_COMPARED, _S.AWAITING),
+    _S.PINNING: (*_COMPARED, _S.PINNING),
+    _S.SHIFTING: (*_COMPARED, _S.PINNING, _S.PROMOTING, _S.SHIFTING),
     _S.RESTORING: (*_WAY, _S.RESTORING),
-    _S.ROLLING_BACK: (*_WAY[:6], _S.ROLLING_BACK),
-    _S.ROLLED_BACK: (*_WAY[:6], _S.ROLLING_BACK, _S.ROLLED_BACK),
+    _S.ROLLING_BACK: (*_SOAKED, _S.ROLLING_BACK),
+    _S.ROLLED_BACK: (*_SOAKED, _S.ROLLING_BACK, _S.ROLLED_BACK),
 }
 
 
@@ -253,25 +262,51 @@ def release(
     of: str = "m",
     version: int = 2,
     base: int | None = 1,
-    soak_until_s: float | None = None,
     at_s: float = NOW_S,
+    **more: Any,
 ) -> Release:
-    """A release that went its shortest way to `state`."""
+    """A release that went its shortest way to `state`; `more` are fields as they are."""
     way = _WAY_TO.get(state, _WAY[: _WAY.index(state) + 1] if state in _WAY else ())
     found = admit(
         release_id=f"{of}.{version}", model=of, version=version, base=base, actor="ann", at_s=at_s
     )
     for step in way[1:]:
         found = found.entered(step, at_s=at_s, note=f"came to {step}")
-    if state is ReleaseState.SOAKING and soak_until_s is None:
-        soak_until_s = at_s + SOAK_S
-    return replace(found, soak_until_s=soak_until_s)
+    return replace(found, **more)
 
 
-def moved(before: Release, *steps: tuple[ReleaseState, str], at_s: float = NOW_S) -> Release:
+def moved(
+    before: Release,
+    *steps: tuple[ReleaseState, str],
+    at_s: float = NOW_S,
+    by: Asked | None = None,
+    **more: Any,
+) -> Release:
     """The release after further steps, without the help of `Release.entered`."""
-    added = tuple(Step(state=state, at_s=at_s, note=note) for state, note in steps)
-    return replace(before, state=steps[-1][0], steps=(*before.steps, *added), soak_until_s=None)
+    actor, asked = (by.actor, by.operation) if by else (None, None)
+    added = tuple(
+        Step(state=state, at_s=at_s, note=note, actor=actor, operation=asked)
+        for state, note in steps
+    )
+    return replace(before, state=steps[-1][0], steps=(*before.steps, *added), **more)
+
+
+def raced(*, pairs: int = 50, slower: int = 0, far_slower: int = 0) -> Race:
+    """Latencies of one shape: 1 ms against 1 ms, but for `slower` times 1.5 ms."""
+    latest = [Pair(1.0, 1.5)] * slower + [Pair(1.0, 1.0)] * (pairs - slower)
+    return Race(pairs=pairs, slower=slower, far_slower=far_slower, latest=tuple(latest[-100:]))
+
+
+def trial(*, base: int = 1, version: int = 2, **more: Any) -> Trial:
+    """One that went well, over 50 requests; `more` are fields as they are."""
+    agreed = Agreement(requests=50, agreeing=50, rows=200, same_top=200)
+    fields: dict[str, Any] = {
+        "rounds": 1,
+        "races": {"batch 1": raced()},
+        "outputs": {"y": agreed},
+        "requests": 50,
+    }
+    return Trial(base=base, version=version, began_s=NOW_S, **(fields | more))
 
 
 def operation(
@@ -360,10 +395,10 @@ def publish(
 
 
 def golden_samples() -> list[GoldenSample]:
-    return [
-        GoldenSample({"x": x}, {"y": 2 * x})
-        for x in (np.float32([[1.0, -3.0]]), np.float32([[0.5, 2.0], [4.0, 8.0]]))
-    ]
+    """Batches of 1, 2 and twice 8: as many rows as it takes to tell that two versions agree."""
+    eight = np.float32([[n, -n] for n in range(1, 9)])
+    first = (np.float32([[1.0, -3.0]]), np.float32([[0.5, 2.0], [4.0, 8.0]]))
+    return [GoldenSample({"x": x}, {"y": 2 * x}) for x in (*first, eight, -eight / 4)]
 
 
 def request(*x: float) -> Tensors:

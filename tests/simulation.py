@@ -16,6 +16,7 @@ from sidecar.core.actions import (
     Note,
     Plan,
     Readmit,
+    Reject,
     Remove,
     SaveRelease,
     SaveServing,
@@ -35,6 +36,7 @@ from sidecar.core.fleet import (
     OperationKind,
     Outcome,
     Quarantine,
+    Rejection,
     Server,
     ServerView,
     Snapshot,
@@ -46,7 +48,10 @@ from sidecar.core.memory import CPU
 from sidecar.core.planner import plan
 from sidecar.core.policy import Policy
 from sidecar.core.release import Release, ReleaseState, admit
-from tests.builders import NOW_S, READY, UNAVAILABLE
+from sidecar.core.requested import can_heed
+from sidecar.core.strategy import DEFAULT_STRATEGY, Strategy
+from sidecar.core.trial import Trial
+from tests.builders import NOW_S, READY, UNAVAILABLE, raced, trial
 
 S = ReleaseState
 TICK_S = 0.001
@@ -65,10 +70,17 @@ class Fate(StrEnum):
     BAD_WARMUP = "bad_warmup"
     TOO_LARGE = "too_large"
     """For the serving server only: everything on canary goes well."""
+    SLOW = "slow"
+    UNCLEAR = "unclear"
+    """Nobody can say whether it is as good as the version before."""
+    SOUR = "sour"
+    """Good on canary, and not with the requests of clients."""
 
 
-PASSES_CANARY = {Fate.GOOD, Fate.TOO_LARGE}
+IS_SEEN_BY_COMPARISON = {Fate.SLOW, Fate.UNCLEAR}
+PASSES_CANARY = {Fate.GOOD, Fate.TOO_LARGE, Fate.SOUR}
 MAY_BE_DROPPED_IN = {S.FINISHING, S.ROLLING_BACK}
+WATCHED_PER_ROUND_S = 10.0
 
 
 class Broken(AssertionError):
@@ -95,6 +107,10 @@ class World:
     ended: list[Operation] = field(default_factory=list)
     failures: dict[tuple[Server, str], Failure] = field(default_factory=dict)
     outcomes: dict[tuple[str, CheckKind], Outcome] = field(default_factory=dict)
+    trials: dict[tuple[str, CheckKind], Trial] = field(default_factory=dict)
+    rejected: dict[tuple[str, int], Rejection] = field(default_factory=dict)
+    routed: dict[str, dict[int, int]] = field(default_factory=dict)
+    strategy: Strategy = DEFAULT_STRATEGY
     in_flight: list[Work] = field(default_factory=list)
     proven: set[tuple[str, int]] = field(default_factory=set)
     unmounted: dict[str, StoredModel] = field(default_factory=dict)
@@ -110,7 +126,7 @@ class World:
     def __repr__(self) -> str:
         tiers = {name: stored.tier.value for name, stored in self.models.items()}
         fates = {f"{name}:{version}": fate.value for (name, version), fate in self.fates.items()}
-        return f"World({tiers}, {fates}, serving={self.serving}, {self.policy})"
+        return f"World({tiers}, {fates}, serving={self.serving}, {self.policy}, {self.strategy})"
 
     def _repr_pretty_(self, printer: Any, _cycle: object) -> None:
         """How hypothesis shows it."""
@@ -132,6 +148,9 @@ class World:
             ),
             failures=dict(self.failures),
             outcomes=dict(self.outcomes),
+            trials=dict(self.trials),
+            rejected=dict(self.rejected),
+            routed=dict(self.routed),
             kept=dict(self.kept),
             quarantine=dict(self.quarantine),
             waiting=dict(self.waiting),
@@ -183,8 +202,15 @@ class World:
                 self.departures[model] = Departure(
                     at_s=self.now_s, reason=note.reason, evicted=note.evicted
                 )
+            case _:
+                self._note_end(note)
+
+    def _note_end(self, note: SetAside | Readmit | Reject | Settle) -> None:
+        match note:
             case SetAside(model=model, quarantine=quarantine):
                 self.quarantine[model] = quarantine
+            case Reject(model=model, version=version, rejection=rejection):
+                self.rejected[model, version] = rejection
             case Readmit(model=model):
                 del self.quarantine[model]
             case Settle(operation=operation):
@@ -223,13 +249,19 @@ class World:
 
     def _save_release(self, release: Release) -> None:
         before = self.releases.get(release.model)
-        if release.state is S.ADMITTED:
+        if len(release.steps) == 1:
             _must(before is None or not before.is_active, "one release of a model at a time")
         else:
             _must(before is not None and before.id == release.id, "the newest release moves")
         if release.state is S.PROMOTING:
             fate = self.fates[release.model, release.version]
-            _must(fate in PASSES_CANARY, f"a version that is {fate} gets past canary")
+            approved = any(step.operation for step in release.steps if step.state is S.PROMOTING)
+            passes = (
+                fate in PASSES_CANARY
+                or (fate in IS_SEEN_BY_COMPARISON and release.base is None)
+                or (fate is Fate.UNCLEAR and approved)
+            )
+            _must(passes, f"a version that is {fate} gets past canary")
             self.proven.add((release.model, release.version))
         self.releases[release.model] = release
 
@@ -242,7 +274,8 @@ class World:
                 release = self.snapshot().active_release(model)
                 _must(
                     not self.snapshot().is_wanted(model)
-                    or (release is not None and release.state is S.ROLLING_BACK),
+                    or (release is not None and release.state is S.ROLLING_BACK)
+                    or (release is not None and release.keeps_one),
                     f"{model} is removed although somebody wants it",
                 )
             case _:
@@ -263,9 +296,11 @@ class World:
             )
         if recorded is not None and recorded not in work.placement.versions:
             _must(
-                release is not None and release.state in MAY_BE_DROPPED_IN,
+                release is not None and (release.state in MAY_BE_DROPPED_IN or release.keeps_one),
                 f"{work.model} {recorded} serves and is dropped",
             )
+        named = self.routed.get(work.model, {}).keys() - set(work.placement.versions)
+        _must(not named, f"the gateway names {work.model} {named}, which is dropped")
 
     def finish(self, work: Work) -> None:
         """Its effect, as late as it can come."""
@@ -332,6 +367,8 @@ class World:
     def _check(self, work: Check) -> None:
         release = work.release
         fate = self.fates[release.model, release.version]
+        if work.kind in (CheckKind.COMPARE, CheckKind.GUARD):
+            return self._try(work, fate)
         if work.kind is CheckKind.FILES:
             passed = fate is not Fate.DAMAGED
         else:
@@ -344,6 +381,23 @@ class World:
         outcome = Outcome(passed=passed, note=f"{work.kind} {verdict}")
         self.outcomes[release.id, work.kind] = outcome
         return None
+
+    def _try(self, work: Check, fate: Fate) -> None:
+        """One more round, as fate wills."""
+        release, kind = work.release, work.kind
+        before = self.trials.get((release.id, kind))
+        assert release.base is not None
+        found = before or trial(base=release.base, version=release.version, rounds=0)
+        races = {Fate.SLOW: {"b1": raced(slower=50)}, Fate.UNCLEAR: {"b1": raced(pairs=2)}}
+        fails = fate is Fate.SOUR and kind is CheckKind.GUARD
+        self.trials[release.id, kind] = replace(
+            found,
+            rounds=found.rounds + 1,
+            looked_at_s=self.now_s,
+            watched_s=found.watched_s + WATCHED_PER_ROUND_S,
+            races=races.get(fate, found.races),
+            failures=int(fails),
+        )
 
     def _set(
         self, server: Server, model: str, states: dict[int, VersionState], *, staged: str | None
@@ -412,32 +466,20 @@ class World:
         stored, release = self.models.get(model), self.releases.get(model)
         if stored is None:
             raise Refusal
-        is_active = release is not None and release.is_active
         name = f"{kind}-{model}-{self.now_s:.3f}"
-        if kind is OperationKind.RELEASE:
-            if version not in stored.versions or version == self.serving.get(model) or is_active:
-                raise Refusal
-            release = admit(
-                release_id=f"release-{name}",
-                model=model,
-                version=version,
-                base=self.serving.get(model),
-                actor="ann",
-                at_s=self.now_s,
-            )
-            self.releases[model] = release
-        elif kind is OperationKind.ROLLBACK:
-            if release is None or release.base is None or not release.can_roll_back:
-                raise Refusal
-        else:
-            loaded = kind is OperationKind.LOAD
-            aside = self.quarantine.get(model)
-            if loaded and aside is not None and aside.holds(self.now_s):
-                raise Refusal
-            if not loaded and (is_active or stored.tier == "hot"):
-                raise Refusal
-            self.desired[model] = Desired(loaded=loaded, requested_at_s=self.now_s)
-            release = None
+        match kind:
+            case OperationKind.RELEASE:
+                release = self._admit(stored, version, f"release-{name}")
+            case OperationKind.ROLLBACK:
+                if release is None or release.base is None or not release.can_roll_back:
+                    raise Refusal
+            case OperationKind.LOAD | OperationKind.UNLOAD:
+                self._want(stored, loaded=kind is OperationKind.LOAD)
+                release = None
+            case _:
+                has_base = release is not None and release.base in stored.versions
+                if release is None or not can_heed(release, kind, has_base=has_base):
+                    raise Refusal
         operation = Operation(
             id=name,
             kind=kind,
@@ -447,6 +489,38 @@ class World:
             release_id=release and release.id,
         )
         self.operations.append(operation)
+
+    def _admit(self, stored: StoredModel, version: int, release_id: str) -> Release:
+        model, before = stored.name, self.releases.get(stored.name)
+        if (
+            version not in stored.versions
+            or version == self.serving.get(model)
+            or (before is not None and before.is_active)
+            or (model, version) in self.rejected
+            or (self.strategy.shift and model not in self.serving)
+        ):
+            raise Refusal
+        release = admit(
+            release_id=release_id,
+            model=model,
+            version=version,
+            base=self.serving.get(model),
+            actor="ann",
+            at_s=self.now_s,
+            strategy=self.strategy,
+        )
+        self.releases[model] = release
+        return release
+
+    def _want(self, stored: StoredModel, *, loaded: bool) -> None:
+        model, release = stored.name, self.releases.get(stored.name)
+        aside = self.quarantine.get(model)
+        if loaded and aside is not None and aside.holds(self.now_s):
+            raise Refusal
+        is_active = release is not None and release.is_active
+        if not loaded and (is_active or stored.tier == "hot"):
+            raise Refusal
+        self.desired[model] = Desired(loaded=loaded, requested_at_s=self.now_s)
 
     def wait_for(self, model: str) -> None:
         """A request comes; it is answered as soon as there is an answer."""
@@ -465,6 +539,7 @@ class World:
         Actions are begun only.
         """
         self.now_s += TICK_S
+        self._route()
         planned = self.plan()
         seen = self.snapshot()
         for model in list(self.waiting):
@@ -481,19 +556,46 @@ class World:
             self.begin(work)
         return planned
 
+    def _route(self) -> None:
+        """The gateway does what releases say, among the versions that answer."""
+        self.routed = {}
+        for model, release in self.releases.items():
+            answers = self.servers[Server.SERVING].answers(model)
+            weights = {v: w for v, w in (release.weights or {}).items() if v in answers}
+            if weights:
+                self.routed[model] = weights
+
+    def _asking(self) -> dict[str, OperationKind]:
+        """Models whose release waits for a person, and what to say to it."""
+        return {
+            model: OperationKind.RESUME if release.paused_by else OperationKind.ABORT
+            for model, release in self.releases.items()
+            if release.is_active and (release.paused_by or release.state is S.AWAITING)
+        }
+
+    def _decide(self) -> bool:
+        """Where a release waits for a person, there comes one; whether any did."""
+        asking = self._asking()
+        for model, kind in asking.items():
+            self.ask(kind, model)
+        return bool(asking)
+
     def come_to_rest(self) -> None:
         """Until nothing is left to be done; servers that die are started again."""
         self.mount()
         for _ in range(MOST_CYCLES):
             for server in Server:
                 self.restart(server)
+            waited_for = len(self.waiting)
             planned = self.cycle()
-            was_busy = bool(self.in_flight)
+            was_busy = bool(self.in_flight) or len(self.waiting) != waited_for
             for work in list(self.in_flight):
                 self.finish(work)
             if not planned.notes and not was_busy:
                 if planned.wake_at_s is None or self._is_hopeless():
-                    return
+                    if not self._decide():
+                        return
+                    continue
                 self.now_s = max(self.now_s, planned.wake_at_s)
         raise Broken(f"no rest after {MOST_CYCLES} cycles; next: {self.plan()}")
 
@@ -507,7 +609,8 @@ class World:
             and model not in blocked
             and not self.servers[Server.SERVING].answers(model)
         ]
-        return not any(r.is_active for r in self.releases.values()) and all(
+        active = {model for model, release in self.releases.items() if release.is_active}
+        return active <= self._asking().keys() and all(
             model in self.quarantine and self.quarantine[model].times >= HOPELESS_AFTER
             for model in left
         )

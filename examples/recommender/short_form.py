@@ -39,7 +39,7 @@ class DlrmWithAfterthoughts(Dlrm):
     """The same answer to a few digits, and a long detour that nobody profiled."""
 
     STEPS = 96
-    HIDDEN = 2048
+    HIDDEN = 512
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,17 +1,21 @@
 """Commands that ask for something to be done."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from pilotlight.commands.connection import DEFAULT_URL, Model, TokenFile, Url, connected
 from pilotlight.commands.output import fail, open_console
+from pilotlight.commands.release import Timeout, ask_of_release
 from pilotlight.views.models import control_line, spec_table
 from pilotlight.views.words import seconds
 
-Timeout = Annotated[float, typer.Option(help="Seconds to wait for the end.", min=0)]
+OfRelease = Annotated[
+    str | None,
+    typer.Argument(metavar="[MODEL|RELEASE]", help="Only this model's newest release, or its id."),
+]
 ANSWER_S = 10.0
 """What an answer may take beyond the wait that it was asked for."""
 
@@ -20,32 +24,14 @@ def load_command(
     model: Model, timeout_s: Timeout = 600, url: Url = DEFAULT_URL, token_file: TokenFile = None
 ) -> None:
     """Load and warm a model, and keep it."""
-    _ask(f"/v1/models/{model}:load", None, timeout_s, url, token_file)
+    _ask(f"/v1/models/{model}:load", timeout_s, url, token_file)
 
 
 def unload_command(
     model: Model, timeout_s: Timeout = 600, url: Url = DEFAULT_URL, token_file: TokenFile = None
 ) -> None:
     """Unload a cold model."""
-    _ask(f"/v1/models/{model}:unload", None, timeout_s, url, token_file)
-
-
-def release_command(
-    model: Model,
-    version: Annotated[int, typer.Argument(help="The version that is to get the traffic.")],
-    timeout_s: Timeout = 3600,
-    url: Url = DEFAULT_URL,
-    token_file: TokenFile = None,
-) -> None:
-    """Prove a version on canary, promote it, and watch until it serves alone."""
-    _ask(f"/v1/models/{model}/releases", {"version": version}, timeout_s, url, token_file)
-
-
-def rollback_command(
-    model: Model, timeout_s: Timeout = 600, url: Url = DEFAULT_URL, token_file: TokenFile = None
-) -> None:
-    """Move the traffic back to the version before."""
-    _ask(f"/v1/models/{model}:rollback", None, timeout_s, url, token_file)
+    _ask(f"/v1/models/{model}:unload", timeout_s, url, token_file)
 
 
 def ensure_command(
@@ -72,6 +58,19 @@ def unquarantine_command(
     console.print(f"{escape(model)} may be loaded again")
 
 
+def unreject_command(
+    model: Model,
+    version: Annotated[int, typer.Argument(help="The version that was rejected.")],
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = None,
+) -> None:
+    """Let a version be released again as if nothing had spoken against it."""
+    console = open_console()
+    with connected(console, url, token_file) as admin:
+        admin.clear_rejection(model, version)
+    console.print(f"version {version} of {escape(model)} may be released again")
+
+
 def set_command(
     model: Model,
     changes: Annotated[
@@ -96,19 +95,38 @@ def set_command(
         console.print(spec_table(admin.change_spec(model, patch)))
 
 
-def pause_command(url: Url = DEFAULT_URL, token_file: TokenFile = None) -> None:
-    """Let the sidecar look on and do nothing; what is under way ends."""
-    _set_mode("pause", url, token_file)
+def pause_command(
+    release: OfRelease = None,
+    timeout_s: Timeout = 600,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = None,
+) -> None:
+    """Let one release stay where it is; without a name, begin nothing at all."""
+    _stop_or_go("pause", release, timeout_s, url, token_file)
 
 
-def resume_command(url: Url = DEFAULT_URL, token_file: TokenFile = None) -> None:
-    """Let the sidecar act again."""
-    _set_mode("resume", url, token_file)
+def resume_command(
+    release: OfRelease = None,
+    timeout_s: Timeout = 600,
+    url: Url = DEFAULT_URL,
+    token_file: TokenFile = None,
+) -> None:
+    """Let one release go on; without a name, the whole sidecar."""
+    _stop_or_go("resume", release, timeout_s, url, token_file)
 
 
 def drain_command(url: Url = DEFAULT_URL, token_file: TokenFile = None) -> None:
     """Let the sidecar say not ready, and finish what it has begun."""
     _set_mode("drain", url, token_file)
+
+
+def _stop_or_go(
+    action: str, release: str | None, timeout_s: float, url: str, token_file: Path | None
+) -> None:
+    if release is None:
+        _set_mode(action, url, token_file)
+    else:
+        ask_of_release(action, release, timeout_s, url, token_file)
 
 
 def _set_mode(action: str, url: str, token_file: Path | None) -> None:
@@ -117,21 +135,8 @@ def _set_mode(action: str, url: str, token_file: Path | None) -> None:
         console.print(control_line(admin.ask(f"/v1:{action}")))
 
 
-def _ask(
-    path: str, body: dict[str, Any] | None, timeout_s: float, url: str, token_file: Path | None
-) -> None:
-    """Ask, then show each step of the model's release as it is taken."""
+def _ask(path: str, timeout_s: float, url: str, token_file: Path | None) -> None:
     console = open_console()
-    steps_shown = 0
-
-    def show_steps(operation: dict[str, Any]) -> None:
-        nonlocal steps_shown
-        if operation["release"]:
-            steps = admin.release(operation["release"])["steps"]
-            for step in steps[steps_shown:]:
-                console.print(f"  {step['state']:<15} {escape(step['note'])}")
-            steps_shown = len(steps)
-
     with connected(console, url, token_file) as admin:
-        ended = admin.wait(admin.ask(path, body), timeout_s, show_steps)
-    console.print(f"[green]done[/]: {ended['kind']} of {ended['model']}")
+        ended = admin.wait(admin.ask(path), timeout_s)
+    console.print(f"[green]done[/]: {ended['kind']} of {escape(ended['model'])}")

@@ -1,5 +1,6 @@
 """Where commands print, and how they end badly."""
 
+from signal import SIGINT
 from typing import NoReturn
 
 import typer
@@ -7,6 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 
 UNLIMITED_WIDTH = 1000
+WAITS_FOR_A_PERSON = 3
+INTERRUPTED = 128 + SIGINT
+"""Exit codes beside 0 for success and 1 for failure."""
 
 
 def open_console() -> Console:

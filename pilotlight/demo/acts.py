@@ -4,12 +4,13 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from pilotlight.admin import OperationFailed
 from pilotlight.demo.clients import RequestFailed, Traffic
 from pilotlight.demo.proof import Proof
-from pilotlight.demo.shelf import CORRUPT, GOOD, SUBTLY_WRONG
+from pilotlight.demo.shelf import CORRUPT, GOOD, SLOW, SUBTLY_WRONG
 from pilotlight.demo.stage import LAZY, RELEASED, TIMEOUT_S, Stage, until
 from pilotlight.paths import ROOT
 from sidecar.core.events import EventName
@@ -18,6 +19,11 @@ POLL_S = 0.01
 # Now and then nobody asks for long enough that an unload is not called off.
 PAUSE_S = 0.15
 UNLOADS = 2
+BAD = {SLOW: "slow", SUBTLY_WRONG: "subtly wrong", CORRUPT: "corrupt"}
+SHARES = (20, 50)
+BAKE_S = 2.0
+MISSED_BY = 15
+"""Percentage points: chance decides for each request."""
 
 
 def unloaded_under_traffic(stage: Stage) -> list[Proof]:
@@ -79,10 +85,43 @@ def promotion_and_rollback(stage: Stage) -> list[Proof]:
     ]
 
 
+def shifted(stage: Stage) -> list[Proof]:
+    """Give the good version a growing share of the requests, then take it back."""
+    strategy = {"shift": SHARES, "bake_s": BAKE_S, "outputs": "any", "latency_margin": None}
+    body = {"version": GOOD, "strategy": strategy}
+    got = []
+    with stage.traffic() as traffic:
+        operation = stage.admin.ask(f"/v1/models/{RELEASED}/releases", body)
+        for share in SHARES:
+            until(partial(_has_share, stage, operation, share))
+            before = traffic.by_version
+            time.sleep(BAKE_S / 2)
+            now = traffic.by_version - before
+            got.append(100 * now[GOOD] / max(now.total(), 1))
+        stage.wait_for_state(operation, "soaking")
+        stage.admin.wait(stage.admin.ask(f"/v1/models/{RELEASED}:rollback"), TIMEOUT_S)
+        failed, total = traffic.failed, len(traffic.seen)
+    shares = ", ".join(
+        f"{seen:.0f} % for {share} %" for share, seen in zip(SHARES, got, strict=True)
+    )
+    return [
+        Proof(
+            f"requests shifted to {RELEASED} {GOOD} in shares, then all of them, and back",
+            f"it answered {shares} of the requests; {total} requests, {len(failed)} failed",
+            not failed
+            and all(abs(seen - share) < MISSED_BY for share, seen in zip(SHARES, got, strict=True)),
+        )
+    ]
+
+
+def _has_share(stage: Stage, operation: dict[str, Any], share: int) -> bool:
+    return bool(stage.admin.release(operation["release"])["share"] == share)
+
+
 def bad_versions_refused(stage: Stage) -> list[Proof]:
-    """Release two bad versions under traffic; serving must not notice."""
+    """Release three bad versions under traffic; serving must not notice."""
     proofs = []
-    for version, kind in ((SUBTLY_WRONG, "subtly wrong"), (CORRUPT, "corrupt")):
+    for version, kind in BAD.items():
         stage.shelf.publish(RELEASED, version)
         with stage.traffic() as traffic:
             operation = stage.admin.ask(f"/v1/models/{RELEASED}/releases", {"version": version})

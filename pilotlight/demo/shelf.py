@@ -22,7 +22,7 @@ from generator.events import Built, Unchanged
 from pilotlight.commands.build import build_shown, default_jobs
 from pilotlight.paths import EXAMPLE, ROOT, WORK
 
-GOOD, SUBTLY_WRONG, CORRUPT = 2, 4, 5
+GOOD, SLOW, SUBTLY_WRONG, CORRUPT = 2, 3, 4, 5
 BUILT = WORK / "example-store"
 
 

@@ -70,7 +70,8 @@ ACTS: Sequence[tuple[str, Callable[[Stage], list[Proof]]]] = (
     ("a crowd of first users at the same moment", first.a_crowd),
     ("a model unloaded while it is asked for", acts.unloaded_under_traffic),
     ("a good version: promoted under traffic, rolled back", acts.promotion_and_rollback),
-    ("two bad versions: released under traffic", acts.bad_versions_refused),
+    ("requests shifted to a version in shares", acts.shifted),
+    ("three bad versions: released under traffic", acts.bad_versions_refused),
     ("tritonserver: SIGKILL", acts.triton_killed),
     ("the sidecar: SIGKILL in mid-release, and kept dead", acts.sidecar_killed),
 )

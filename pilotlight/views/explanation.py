@@ -45,6 +45,9 @@ def load_sentence(model: str, load: Body | None) -> str:
 def _rows(found: Body, now: datetime) -> Iterator[Row]:
     model = found["model"]
     yield model["name"], f"{_wanted(model)}; {model['warmth']}: {model['reason']}"
+    for version, reason in model["rejected_versions"].items():
+        clear = f"`pilotlight unreject {model['name']} {version}` lets it be released again"
+        yield "rejected", f"version {version}: {reason}; {clear}"
     if found["quarantine"]:
         yield "quarantine", _quarantine(found["quarantine"], now)
     if found["stays_because"]:

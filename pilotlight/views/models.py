@@ -55,7 +55,7 @@ def model_table(models: Sequence[Body], *, limit: int | None, now: datetime) -> 
             f"{figure(model['requests_per_hour'])}/h",
             format_bytes(model["held_bytes"]) if model["held_bytes"] else NONE,
             or_none(model["last_request_at"], lambda at: passed(at, now)),
-            Text(model["reason"], no_wrap=True, overflow="ellipsis"),
+            Text(_why(model), no_wrap=True, overflow="ellipsis"),
         )
     return Group(table, Text(_counted(ordered, limit), style="dim"))
 
@@ -81,6 +81,13 @@ def _tier(model: Body) -> str:
     pin = ["pin"] if model["pin"] else []
     priority = [f"{model['priority']:+}"] if model["priority"] else []
     return " ".join([model["tier"], *pin, *priority])
+
+
+def _why(model: Body) -> str:
+    """With the versions that are not released again as they are."""
+    rejected = ", ".join(model["rejected_versions"])
+    said: str = model["reason"]
+    return f"{said}; rejected: version {rejected}" if rejected else said
 
 
 def _counted(models: Sequence[Body], limit: int | None) -> str:

@@ -1,6 +1,6 @@
 """What the planner does now, and what it would do with another budget."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from rich.console import Group, RenderableType
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from contract.bytes import format_bytes
 from pilotlight.views import Body
-from pilotlight.views.words import NONE, ahead, figure, span
+from pilotlight.views.words import NONE, ahead, figure, numbers
 from sidecar.core.ledger import Hold
 
 
@@ -32,7 +32,7 @@ def plan_view(
             escape(action["reason"]),
         )
         if explained and action["numbers"]:
-            table.add_row("", "", "", f"[dim]{_numbers(action['numbers'])}[/]")
+            table.add_row("", "", "", f"[dim]{numbers(action['numbers'])}[/]")
     for obstacle in plan["blocked"]:
         name, reason = escape(obstacle["model"]), escape(obstacle["reason"])
         table.add_row("[red]blocked[/]", name, "", reason)
@@ -98,16 +98,3 @@ _FATES = {
     (True, False): "[red]goes[/]",
     (False, False): "[dim]stays out[/]",
 }
-
-
-def _numbers(numbers: Mapping[str, float]) -> str:
-    return ", ".join(_number(name, value) for name, value in numbers.items())
-
-
-def _number(name: str, value: float) -> str:
-    """The unit is the end of the name."""
-    if name.endswith("_bytes"):
-        return f"{name.removesuffix('_bytes')} {format_bytes(int(value))}"
-    if name.endswith("_s"):
-        return f"{name.removesuffix('_s')} {span(value)}"
-    return f"{name} {figure(value)}"

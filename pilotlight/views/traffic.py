@@ -81,7 +81,7 @@ def _compared(comparison: Body) -> Iterator[str]:
         if side["failures"]:
             yield f"  {server} failed {side['failures']} times: {side['failure']}"
     if comparison["missed"]:
-        yield f"  not compared: {_counts(sum(comparison['missed'].values()), comparison['missed'])}"
+        yield f"  not compared: {counts(sum(comparison['missed'].values()), comparison['missed'])}"
 
 
 def _rows(gateway: Body) -> Iterator[tuple[str, str]]:
@@ -90,8 +90,8 @@ def _rows(gateway: Body) -> Iterator[tuple[str, str]]:
         away = "" if replica["joined"] else ", has not joined"
         where = f"HTTP {replica['http']}, gRPC {replica['grpc']}"
         yield f"replica {replica['name']}", f"{_models(replica['models'])}{away}; {where}"
-    yield "requests", _counts(gateway["requests"], gateway["by_warmth"])
-    yield "waiting", _counts(sum(gateway["waiting"].values()), gateway["waiting"])
+    yield "requests", counts(gateway["requests"], gateway["by_warmth"])
+    yield "waiting", counts(sum(gateway["waiting"].values()), gateway["waiting"])
     yield "streams", f"{gateway['open_streams']} open"
 
 
@@ -101,7 +101,7 @@ def _state(gateway: Body) -> Text:
     return Text("routes in force", "green") if gateway["routed"] else Text("no routes yet", "red")
 
 
-def _counts(total: int, parts: Body) -> str:
+def counts(total: int, parts: Body) -> str:
     """`4: 1 cold, 3 hit`."""
     each = ", ".join(f"{count} {name}" for name, count in parts.items())
     return f"{total}: {each}" if each else str(total)

@@ -1,8 +1,10 @@
 """Figures and times as people read them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TypeVar
+
+from contract.bytes import format_bytes
 
 T = TypeVar("T")
 
@@ -55,3 +57,38 @@ def clock(text: str) -> str:
 
 def or_none(value: T | None, words: Callable[[T], str]) -> str:
     return NONE if value is None else words(value)
+
+
+def spoken(name: str) -> str:
+    """`canary_loading` as people say it."""
+    return name.replace("_", " ")
+
+
+def error(value: float) -> str:
+    """Of outputs, however small: `1.2e-06`."""
+    return f"{value:.3g}"
+
+
+def numbers(named: Mapping[str, float | None]) -> str:
+    """`freed 2.0 GiB, idle 12 min, score 0.25`."""
+    return ", ".join(spoken(_number(name, value)) for name, value in named.items())
+
+
+def _number(name: str, value: float | None) -> str:
+    """The unit is the end of the name; null was infinite."""
+    for unit, words in _BY_UNIT.items():
+        if name.endswith(f"_{unit}"):
+            return f"{name.removesuffix(f'_{unit}')} {_finite(value, words)}"
+    return f"{name} {_finite(value, error if name.endswith('_error') else figure)}"
+
+
+def _finite(value: float | None, words: Callable[[float], str]) -> str:
+    return "infinite" if value is None else words(value)
+
+
+_BY_UNIT: dict[str, Callable[[float], str]] = {
+    "bytes": lambda value: format_bytes(int(value)),
+    "ms": lambda value: f"{figure(value)} ms",
+    "s": span,
+    "share": lambda value: f"{figure(100 * value)} %",
+}

@@ -16,6 +16,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from contract.samples import Tensors
 from sidecar.core.fleet import VersionState
+from sidecar.core.trial import Served
 from sidecar.errors import NotExplicit, Refused, ServerError, ServerLost
 
 CALL_TIMEOUT_S = 10.0
@@ -142,6 +143,18 @@ class TritonGrpc(AbstractAsyncContextManager["TritonGrpc"]):
             versions = served.setdefault(found.name, {})
             versions[int(found.version)] = found.inference_stats.success.count
         return served
+
+    async def served(self, model: str) -> Mapping[int, Served]:
+        answer = await self._call(
+            lambda: self._client.get_inference_statistics(model, client_timeout=CALL_TIMEOUT_S)
+        )
+        return {
+            int(found.version): Served(
+                succeeded=found.inference_stats.success.count,
+                failed=found.inference_stats.fail.count,
+            )
+            for found in answer.model_stats
+        }
 
     async def _call(self, request: Callable[[], Awaitable[T]]) -> T:
         try:

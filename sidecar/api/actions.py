@@ -1,4 +1,4 @@
-"""What can be asked for a model: to load it, to wait for it, to release a version."""
+"""What can be asked for a model: to load it, to wait for it, to be rid of it."""
 
 import time
 from typing import Annotated
@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Response
 from sidecar.api.auth import Authorized
 from sidecar.api.durations import Duration
 from sidecar.api.idempotency import GIVEN_UP_AFTER_S, OncePerKey
+from sidecar.api.operations import accepted
 from sidecar.api.problems import problems
-from sidecar.api.schemas import EnsuredBody, OperationBody, ReleaseRequest
-from sidecar.core.fleet import Operation
+from sidecar.api.schemas import EnsuredBody, OperationBody
 from sidecar.runtime.requests import Requests
 
 # A request must not outlive its idempotency key; who still has to wait asks again.
@@ -25,7 +25,7 @@ def action_routes(requests: Requests) -> APIRouter:
     )
     async def load(model: str, response: Response, caller: Authorized) -> OperationBody:
         """Load and warm the model, and keep it so until it is asked to be unloaded."""
-        return _accepted(await requests.load(model, actor=caller.name), response)
+        return accepted(await requests.load(model, actor=caller.name), response)
 
     @router.post(
         "/{model}:unload",
@@ -35,7 +35,7 @@ def action_routes(requests: Requests) -> APIRouter:
     )
     async def unload(model: str, response: Response, caller: Authorized) -> OperationBody:
         """Unload a cold model; done when Triton has freed it."""
-        return _accepted(await requests.unload(model, actor=caller.name), response)
+        return accepted(await requests.unload(model, actor=caller.name), response)
 
     @router.post(
         "/{model}:ensure",
@@ -63,40 +63,4 @@ def action_routes(requests: Requests) -> APIRouter:
         """Let the model be loaded again as if it had never failed."""
         await requests.unquarantine(model, actor=caller.name)
 
-    @router.post(
-        "/{model}/releases",
-        summary="Release a version",
-        status_code=202,
-        responses=problems(
-            "unknown_model",
-            "unknown_version",
-            "already_serving",
-            "release_active",
-            "signature_changed",
-        ),
-    )
-    async def release(
-        model: str, body: ReleaseRequest, response: Response, caller: Authorized
-    ) -> OperationBody:
-        """Prove a version on the canary server, then move the traffic to it."""
-        operation = await requests.release(model, body.version, actor=caller.name)
-        return _accepted(operation, response)
-
-    @router.post(
-        "/{model}:rollback",
-        summary="Roll back",
-        status_code=202,
-        responses=problems("unknown_model", "nothing_to_roll_back"),
-    )
-    async def roll_back(model: str, response: Response, caller: Authorized) -> OperationBody:
-        """Move the traffic back to the version before; in place while that is loaded."""
-        return _accepted(await requests.roll_back(model, actor=caller.name), response)
-
     return router
-
-
-def _accepted(operation: Operation, response: Response) -> OperationBody:
-    body = OperationBody.of(operation)
-    response.headers["Location"] = body.location
-    response.headers["Retry-After"] = "1"
-    return body

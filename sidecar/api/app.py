@@ -18,13 +18,19 @@ from sidecar.api.models import model_routes
 from sidecar.api.operations import operation_routes
 from sidecar.api.planning import planning_routes
 from sidecar.api.problems import add_problem_handlers
+from sidecar.api.recording import recording_routes
+from sidecar.api.release_actions import release_action_routes
+from sidecar.api.releases import release_routes
 from sidecar.api.replica import replica_routes
 from sidecar.api.specs import spec_routes
 from sidecar.api.traffic import traffic_routes
+from sidecar.api.trains import train_routes
 from sidecar.ports import StateStore
 from sidecar.runtime.gateway_gauges import GatewayGauges
 from sidecar.runtime.loop import Loop
+from sidecar.runtime.releases import Releases
 from sidecar.runtime.requests import Requests
+from sidecar.runtime.trains import Trains
 from sidecar.runtime.world import World
 
 
@@ -54,8 +60,12 @@ def create_app(
     for routes in (
         model_routes(loop, front),
         action_routes(requests),
+        release_action_routes(Releases(world, requests), world.records),
+        release_routes(loop, world, state),
+        train_routes(Trains(world)),
         spec_routes(loop, requests, world.records, world.store),
         traffic_routes(loop, requests, world, front),
+        recording_routes(loop, world, front),
         gateway_routes(loop, world, front),
         device_routes(loop),
         replica_routes(loop, world.router),

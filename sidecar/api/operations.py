@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import TypeAdapter
 
 from sidecar.api.paging import Paged
 from sidecar.api.problems import problems
-from sidecar.api.schemas import OperationBody, OperationList, ReleaseBody
+from sidecar.api.schemas import OperationBody, OperationList
 from sidecar.core.fleet import Operation
 from sidecar.errors import UnknownObject
 from sidecar.ports import StateStore
@@ -53,19 +53,15 @@ def operation_routes(records: Records, state: StateStore) -> APIRouter:
             raise UnknownObject("unknown_operation", f"no operation {operation_id!r}")
         return OperationBody.of(operation)
 
-    @router.get(
-        "/releases/{release_id}",
-        summary="Look at a release",
-        responses=problems("unknown_release"),
-    )
-    async def get_release(release_id: str) -> ReleaseBody:
-        """A release with every step and its evidence; ended ones stay."""
-        release = await records.release(release_id)
-        if release is None:
-            raise UnknownObject("unknown_release", f"no release {release_id!r}")
-        return ReleaseBody.of(release)
-
     return router
+
+
+def accepted(operation: Operation, response: Response) -> OperationBody:
+    """The answer to a request for something long, and where to look how far it is."""
+    body = OperationBody.of(operation)
+    response.headers["Location"] = body.location
+    response.headers["Retry-After"] = "1"
+    return body
 
 
 async def _all(records: Records, state: StateStore) -> list[Operation]:

@@ -6,7 +6,7 @@ The strong ETag of an object is its revision in the state store.
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Response
 
 from sidecar.errors import Stale, Unconditional
 from sidecar.ports import Stored
@@ -14,6 +14,12 @@ from sidecar.ports import Stored
 
 def etag(stored: Stored) -> str:
     return f'"{stored.revision}"'
+
+
+def tag(response: Response, stored: Stored | None) -> None:
+    """What is not there has no ETag."""
+    if stored is not None:
+        response.headers["ETag"] = etag(stored)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ CODES = {
     "unknown_version": Kind(404, "No such version"),
     "unknown_operation": Kind(404, "No such operation"),
     "unknown_release": Kind(404, "No such release"),
+    "unknown_train": Kind(404, "No such train"),
     "method_not_allowed": Kind(405, "Method not allowed"),
     "already_serving": Kind(409, "The version serves already"),
     "changed_meanwhile": Kind(409, "Somebody else changed it at the same time"),
@@ -46,8 +47,14 @@ CODES = {
     "no_mirror": Kind(409, "Canary cannot get copies of requests"),
     "model_is_hot": Kind(409, "A hot model stays loaded"),
     "not_quarantined": Kind(409, "The model does not rest"),
+    "not_alone": Kind(409, "Other replicas answer for the model too"),
+    "not_rejected": Kind(409, "The version was not refused"),
+    "nothing_pending": Kind(409, "No version waits to be released"),
     "nothing_to_roll_back": Kind(409, "Nothing to roll back"),
+    "nothing_to_shift": Kind(409, "No version to shift requests from"),
+    "release_elsewhere": Kind(409, "The release is not where that means something"),
     "release_active": Kind(409, "The model is being released"),
+    "train_over": Kind(409, "The train has ended"),
     "request_running": Kind(
         409, "The first request with this idempotency key still runs", {"Retry-After": "1"}
     ),
@@ -58,6 +65,7 @@ CODES = {
     "idempotency_key_reused": Kind(422, "The idempotency key belongs to another request"),
     "signature_changed": Kind(422, "The version takes other requests"),
     "stateful_model": Kind(422, "The model keeps state between requests"),
+    "version_rejected": Kind(423, "The version was refused before"),
     "quarantined": Kind(423, "The model rests after failures"),
     "precondition_required": Kind(428, "If-Match is missing"),
     "too_many_waiting": Kind(429, "Too many requests wait", {"Retry-After": "1"}),
@@ -118,6 +126,8 @@ class Problem(BaseModel):
     """The one that the request names, for `unknown_version` where it was held."""
     retry_after_s: float | None = None
     """For `too_many_waiting` and `held_too_long`, which only clients of the gateway meet."""
+    rejected_by: str | None = None
+    """The release that refused the version, for `version_rejected`."""
     until: datetime | None = None
     """The end of the rest, for `quarantined`."""
     device: str | None = None

@@ -6,14 +6,11 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from contract.intent import Tier
-from contract.layout import MAX_VERSION
-from contract.strict import Strict
 from sidecar.api.traffic_schemas import TrafficBody
 from sidecar.core.activation import Heat
 from sidecar.core.events import EventDetail, EventName
 from sidecar.core.figures import Figures
 from sidecar.core.fleet import Control, Mode, Operation, OperationKind, Profile
-from sidecar.core.release import Release, ReleaseState
 from sidecar.core.spec import Spec
 from sidecar.core.status import ModelStatus, Warmth
 from sidecar.core.traffic import Traffic
@@ -23,18 +20,13 @@ MAX_ENTRY_ID = 2**63 - 1
 ENTRY_ID = Annotated[int, Field(ge=0, le=MAX_ENTRY_ID)]
 
 
-class ReleaseRequest(Strict):
-    """Which version is to get the traffic: a positive integer without leading zeros."""
-
-    version: Annotated[int, Field(strict=True, ge=1, le=MAX_VERSION, examples=[2])]
-
-
 class ModelBody(BaseModel):
     """One model: what is wanted (`tier`) and what is the case (`warmth`, `ready`).
 
     `score` is what holding it is worth: cold-start seconds per hour for each GiB, or the
     ranking's own unit. `quarantined_until` is null also for a quarantine that a person ends.
-    `traffic` is null without a gateway.
+    `traffic` is null without a gateway. `rejected_versions` are not released again as they are, by
+    version with the reason.
     """
 
     name: str
@@ -45,6 +37,7 @@ class ModelBody(BaseModel):
     serving_version: int | None
     ready_versions: list[int]
     versions: list[int]
+    rejected_versions: dict[int, str]
     release: str | None
     requests_per_hour: float
     last_request_at: datetime | None
@@ -66,13 +59,14 @@ class ModelBody(BaseModel):
             serving_version=status.serving,
             ready_versions=list(status.ready),
             versions=list(status.versions),
+            rejected_versions=dict(status.rejected),
             release=status.release_id and f"/v1/releases/{status.release_id}",
             requests_per_hour=figures.requests_per_hour,
-            last_request_at=_utc_or_none(figures.last_request_at_s),
+            last_request_at=utc_or_none(figures.last_request_at_s),
             held_bytes=figures.held_bytes,
             score=figures.score,
             quarantined=figures.quarantined,
-            quarantined_until=_utc_or_none(figures.quarantined_until_s),
+            quarantined_until=utc_or_none(figures.quarantined_until_s),
             traffic=traffic and TrafficBody.of(traffic),
             reason=status.reason,
         )
@@ -129,7 +123,7 @@ class ControlBody(BaseModel):
 
     @classmethod
     def of(cls, control: Control, profile: Profile) -> Self:
-        since = _utc_or_none(control.since_s)
+        since = utc_or_none(control.since_s)
         return cls(mode=control.mode, profile=profile, since=since, actor=control.actor)
 
 
@@ -157,8 +151,8 @@ class OperationBody(BaseModel):
             model=operation.model,
             release=release and f"/v1/releases/{release}",
             actor=operation.actor,
-            created_at=_utc(operation.created_at_s),
-            finished_at=_utc_or_none(operation.finished_at_s),
+            created_at=utc(operation.created_at_s),
+            finished_at=utc_or_none(operation.finished_at_s),
             done=operation.finished_at_s is not None,
             error=operation.error,
         )
@@ -166,45 +160,6 @@ class OperationBody(BaseModel):
 
 class OperationList(NextPage):
     operations: list[OperationBody]
-
-
-class StepBody(BaseModel):
-    state: ReleaseState
-    at: datetime
-    note: str
-
-
-class ReleaseBody(BaseModel):
-    """A version's way to traffic; `steps` holds each state with its evidence."""
-
-    id: str
-    model: str
-    version: int
-    base: int | None
-    actor: str
-    state: ReleaseState
-    active: bool
-    reason: str
-    soak_until: datetime | None
-    steps: list[StepBody]
-
-    @classmethod
-    def of(cls, release: Release) -> Self:
-        return cls(
-            id=release.id,
-            model=release.model,
-            version=release.version,
-            base=release.base,
-            actor=release.actor,
-            state=release.state,
-            active=release.is_active,
-            reason=release.reason,
-            soak_until=_utc_or_none(release.soak_until_s),
-            steps=[
-                StepBody(state=step.state, at=_utc(step.at_s), note=step.note)
-                for step in release.steps
-            ],
-        )
 
 
 class EntryBody(BaseModel):
@@ -227,7 +182,7 @@ class EntryBody(BaseModel):
         actor, request_id = detail.pop("actor", None), detail.pop("request_id", None)
         return cls(
             id=entry.id,
-            at=_utc(entry.at_s),
+            at=utc(entry.at_s),
             event=event.name,
             model=event.model,
             server=event.server,
@@ -278,9 +233,9 @@ class Readiness(BaseModel):
     checks: list[HealthCheck] | None = None
 
 
-def _utc(at_s: float) -> datetime:
+def utc(at_s: float) -> datetime:
     return datetime.fromtimestamp(at_s, tz=UTC)
 
 
-def _utc_or_none(at_s: float | None) -> datetime | None:
-    return None if at_s is None else _utc(at_s)
+def utc_or_none(at_s: float | None) -> datetime | None:
+    return None if at_s is None else utc(at_s)

@@ -6,6 +6,7 @@ from contract.strict import nearest
 from sidecar.core.figures import Weighing
 from sidecar.core.fleet import Snapshot, StoredModel
 from sidecar.errors import StateUnavailable, UnknownObject
+from sidecar.ports import Stored
 from sidecar.runtime.loop import Loop
 
 
@@ -23,6 +24,12 @@ def stored_model(models: Mapping[str, StoredModel], model: str) -> StoredModel:
             "unknown_model", f"no model {model!r} in the store; {nearest(model, models)}"
         )
     return models[model]
+
+
+def refuse_unknown(snapshot: Snapshot, model: str, said: Stored | None) -> None:
+    """What was said of a model that has vanished from the store can be read and ended."""
+    if said is None:
+        stored_model(snapshot.models, model)
 
 
 def weighed(loop: Loop) -> Weighing:

@@ -8,15 +8,14 @@ from fastapi import APIRouter, Depends, Response
 from contract.config import is_stateful
 from sidecar.api.auth import Authorized
 from sidecar.api.front import Front
-from sidecar.api.preconditions import Conditional, etag
+from sidecar.api.preconditions import Conditional, tag
 from sidecar.api.problems import problems
-from sidecar.api.seen import seen, stored_model
+from sidecar.api.seen import refuse_unknown, seen, stored_model
 from sidecar.api.traffic_schemas import SteeringBody
-from sidecar.core.fleet import Snapshot, StoredModel
+from sidecar.core.fleet import StoredModel
 from sidecar.core.steering import Steering
 from sidecar.core.traffic import Traffic
 from sidecar.errors import Conflict, Impossible
-from sidecar.ports import Stored
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.requests import Requests, refuse_absent_version
 from sidecar.runtime.world import World
@@ -36,8 +35,8 @@ def traffic_routes(loop: Loop, requests: Requests, world: World, front: Front | 
     ) -> SteeringBody:
         """Its `ETag` is for the next change; there is none while nothing is said."""
         said, stored = await world.records.steering(model)
-        _refuse_unknown(seen(loop), model, stored)
-        _tag(response, stored)
+        refuse_unknown(seen(loop), model, stored)
+        tag(response, stored)
         return _answer(model, said, gateway)
 
     @router.put(
@@ -69,7 +68,7 @@ def traffic_routes(loop: Loop, requests: Requests, world: World, front: Front | 
         expect = condition.expect(before)
         _refuse_impossible(wanted, steering, gateway)
         stored = await requests.set_steering(model, steering, expect=expect, actor=caller.name)
-        _tag(response, stored)
+        tag(response, stored)
         return _answer(model, steering, gateway)
 
     @router.delete(
@@ -82,7 +81,7 @@ def traffic_routes(loop: Loop, requests: Requests, world: World, front: Front | 
     async def delete_traffic(model: str, condition: Conditional, caller: Authorized) -> None:
         """Requests that name no version meet the serving one again, and canary gets no copy."""
         _, stored = await world.records.steering(model)
-        _refuse_unknown(seen(loop), model, stored)
+        refuse_unknown(seen(loop), model, stored)
         expect = condition.expect(stored)
         if expect is not None:
             await requests.end_steering(model, expect=expect, actor=caller.name)
@@ -106,17 +105,6 @@ def _needing(front: Front | None) -> Callable[[], Awaitable[Front]]:
         return front
 
     return gateway
-
-
-def _refuse_unknown(snapshot: Snapshot, model: str, stored: Stored | None) -> None:
-    """What was said of a model that has vanished from the store can be read and ended."""
-    if stored is None:
-        stored_model(snapshot.models, model)
-
-
-def _tag(response: Response, stored: Stored | None) -> None:
-    if stored is not None:
-        response.headers["ETag"] = etag(stored)
 
 
 def _refuse_impossible(wanted: StoredModel, steering: Steering, front: Front) -> None:

@@ -8,7 +8,8 @@ from typing import Self
 from pydantic import BaseModel
 
 from sidecar.api.front import Front
-from sidecar.core.comparison import Agreement, Comparison, Side
+from sidecar.core.agreement import Agreement
+from sidecar.core.comparison import Comparison, Side
 from sidecar.core.fleet import Server
 from sidecar.core.routing import Replica, Routes
 from sidecar.core.steering import Steering
@@ -157,7 +158,7 @@ class SteeringBody(BaseModel):
         return cls(
             model=model,
             said=said,
-            effective=None if routes is None else _effective(routes, model),
+            effective=None if routes is None else _effective(routes, model, said),
             versions=_by_version(traffic),
             comparison=None if comparison is None else ComparisonBody.of(comparison),
         )
@@ -230,13 +231,15 @@ class GatewayState(BaseModel):
     gateway: GatewayBody | None
 
 
-def _effective(routes: Routes, model: str) -> Steering:
+def _effective(routes: Routes, model: str, said: Steering) -> Steering:
+    mirror = routes.mirrors.get(model, 0)
     split = routes.splits.get(model)
     return Steering(
         weights=dict(split.weights) if split else {},
         sticky_header=split.sticky_header if split else None,
-        mirror=routes.mirrors.get(model, 0),
-        sample=routes.samples.get(model, 0),
+        mirror=mirror,
+        # What is sampled beyond that is recorded.
+        sample=min(said.sample, routes.samples.get(model, 0)) if mirror else 0,
     )
 
 

@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
@@ -16,12 +16,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from contract.layout import Store
+from sidecar.activator.samples import SharedSamples
 from sidecar.adapters.meters import CombinedMeter
 from sidecar.adapters.metrics_meter import MetricsMeter
 from sidecar.adapters.model_store import StoreFolder
 from sidecar.adapters.page_cache import FilePageCache
 from sidecar.adapters.process_meter import ProcessMeter
+from sidecar.adapters.recordings import RecordingsFolder
 from sidecar.adapters.server_process import ServerProcess
+from sidecar.adapters.shadow import ShadowMeter, StoreBesideShadows, TwoInOne
 from sidecar.adapters.sqlite_state import SqliteState
 from sidecar.adapters.stage import StageFolder
 from sidecar.adapters.triton_grpc import TritonGrpc
@@ -31,21 +34,25 @@ from sidecar.compose.gateway import front_of, new_router, start_activator
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import Server
 from sidecar.errors import InvalidSettings
-from sidecar.ports import MemoryMeter
+from sidecar.ports import MemoryMeter, ModelServer, Stage
 from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
+from sidecar.runtime.check import Checker
 from sidecar.runtime.collect import Collector
 from sidecar.runtime.compare import Comparer
 from sidecar.runtime.drain import Drain
 from sidecar.runtime.drive import Driver
 from sidecar.runtime.execute import Executor
 from sidecar.runtime.fit import refuse_overflow
+from sidecar.runtime.held import Scales
 from sidecar.runtime.learn import Learner
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.prove import Prover
+from sidecar.runtime.record import Recorder
 from sidecar.runtime.records import Records
 from sidecar.runtime.schedule import Schedule
 from sidecar.runtime.telemetry import Telemetry
+from sidecar.runtime.trials import Trier
 from sidecar.runtime.warm import Warmer
 from sidecar.runtime.world import World
 from sidecar.settings import (
@@ -80,7 +87,7 @@ async def _serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         state = SqliteState(settings.state)
         stack.push_async_callback(state.close)
-        servers = {
+        servers: Mapping[Server, ModelServer] = {
             server: await stack.enter_async_context(
                 TritonGrpc(
                     name=server.value,
@@ -90,10 +97,15 @@ async def _serve(settings: Settings) -> None:
             )
             for server, section in settings.servers.items()
         }
-        stages = {
+        stages: Mapping[Server, Stage] = {
             server: StageFolder(section.stage, store)
             for server, section in settings.servers.items()
         }
+        is_shadowed = Server.CANARY not in servers
+        if is_shadowed:
+            serving = settings.servers[Server.SERVING]
+            both = TwoInOne.on(servers[Server.SERVING], serving.stage, store)
+            servers, stages = both.servers, both.stages
         overrides = {
             name: section.model_dump(exclude_unset=True)
             for name, section in settings.models.items()
@@ -102,15 +114,19 @@ async def _serve(settings: Settings) -> None:
         world = World(
             servers=servers,
             stages=stages,
-            store=StoreFolder(store, overrides),
+            store=(StoreBesideShadows if is_shadowed else StoreFolder)(store, overrides),
             process=ServerProcess(settings.servers[Server.SERVING].grpc),
             meter=await _meter(settings.servers[Server.SERVING], stack),
             page_cache=FilePageCache(store),
+            recordings=RecordingsFolder(
+                settings.state.with_name(f"{settings.state.name}.recordings")
+            ),
             records=Records(state),
             board=Board(),
             waiting=Waiting(),
             router=await new_router(settings, telemetry, stack),
             telemetry=telemetry,
+            is_shadowed=is_shadowed,
         )
         prover = Prover(world, query_timeout_s=settings.query_timeout_s)
         learner = Learner(world)
@@ -121,9 +137,11 @@ async def _serve(settings: Settings) -> None:
         driver = Driver(
             world, prover, warmer, learner, drain, load_timeout_s=settings.load_timeout_s
         )
+        scales = Scales(world, await _canary_meter(world, settings, stack))
+        trier = Trier(world, warmer, scales, query_timeout_s=settings.query_timeout_s)
         loop = Loop(
             world,
-            Executor(world, driver, prover),
+            Executor(world, driver, Checker(world, prover, trier)),
             Collector(world, learner),
             policy=settings.as_policy(),
             schedule=Schedule(settings.policy.profile, settings.policy.schedule),
@@ -132,20 +150,34 @@ async def _serve(settings: Settings) -> None:
         await refuse_overflow(world, loop.policy, loop.profile())
         comparer = Comparer(world, lambda: loop.snapshot, query_timeout_s=settings.query_timeout_s)
         await stack.enter_async_context(comparer)
+        recorder = Recorder(world, lambda: loop.snapshot)
+        await stack.enter_async_context(recorder)
         if settings.gateway is not None:
-            await start_activator(settings.gateway, world, loop, comparer, stack)
-        app = create_app(world, loop, state, callers, front_of(settings, comparer))
+            samples = SharedSamples(
+                lambda: loop.snapshot,
+                lambda: world.router.applied,
+                comparer=comparer,
+                recorder=recorder,
+            )
+            await start_activator(settings.gateway, world, loop, samples, stack)
+        app = create_app(world, loop, state, callers, front_of(settings, comparer, recorder))
         await _until_stopped(app, world, loop, settings)
 
 
-async def _meter(serving: ServerSettings, stack: AsyncExitStack) -> MemoryMeter:
+async def _meter(server: ServerSettings, stack: AsyncExitStack) -> MemoryMeter:
     """What the server says of its GPUs, and what its processes here hold of the CPU's memory."""
-    processes = ProcessMeter(serving.grpc)
-    if serving.metrics is None:
+    processes = ProcessMeter(server.grpc)
+    if server.metrics is None:
         return processes
-    metrics = MetricsMeter(serving.metrics, gpu_uuids=serving.gpu_uuids)
+    metrics = MetricsMeter(server.metrics, gpu_uuids=server.gpu_uuids)
     await stack.enter_async_context(metrics)
-    return CombinedMeter(metrics, processes) if serving.is_local else metrics
+    return CombinedMeter(metrics, processes) if server.is_local else metrics
+
+
+async def _canary_meter(world: World, settings: Settings, stack: AsyncExitStack) -> MemoryMeter:
+    if world.is_shadowed:
+        return ShadowMeter(world.meter)
+    return await _meter(settings.servers[Server.CANARY], stack)
 
 
 def _callers(api: ApiSettings) -> Callers:

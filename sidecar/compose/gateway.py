@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
+from sidecar.activator.samples import Samples
 from sidecar.activator.serve import Activator
 from sidecar.adapters.envoy.admin import Admin
 from sidecar.adapters.envoy.gateway import EnvoyGateway, Plan
@@ -19,6 +20,7 @@ from sidecar.runtime.compare import Comparer
 from sidecar.runtime.hold import Hold
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.place import Placer
+from sidecar.runtime.record import Recorder
 from sidecar.runtime.replicas import Replicas
 from sidecar.runtime.route import Router
 from sidecar.runtime.telemetry import Telemetry
@@ -33,14 +35,16 @@ from sidecar.settings import (
 )
 
 
-def front_of(settings: Settings, comparer: Comparer) -> Front | None:
+def front_of(settings: Settings, comparer: Comparer, recorder: Recorder) -> Front | None:
     if settings.gateway is None:
         return None
+    canary = settings.servers.get(Server.CANARY)
     return Front(
         http=settings.gateway.http,
         grpc=settings.gateway.grpc,
-        can_mirror=settings.servers[Server.CANARY].http is not None,
+        can_mirror=canary is not None and canary.http is not None,
         comparison=comparer.comparison,
+        drops=recorder.drops,
     )
 
 
@@ -79,7 +83,7 @@ def _envoy(
     gateway: GatewaySettings, servers: Mapping[Server, ServerSettings], admin: Admin
 ) -> EnvoyGateway:
     """Raises InvalidSettings when the file of an API key cannot be read."""
-    canary = servers[Server.CANARY]
+    canary = servers.get(Server.CANARY)
     tls = gateway.tls
     edge = Edge(
         addresses={HTTP: host_and_port(gateway.http), GRPC: host_and_port(gateway.grpc)},
@@ -93,7 +97,7 @@ def _envoy(
         edge=edge,
         admin=host_and_port(gateway.admin),
         activator={HTTP: gateway.activator.http, GRPC: gateway.activator.grpc},
-        canary={HTTP: canary.http, GRPC: canary.grpc} if canary.http else None,
+        canary={HTTP: canary.http, GRPC: canary.grpc} if canary and canary.http else None,
         largest_heap_bytes=gateway.memory,
     )
     return EnvoyGateway(gateway.folder, plan, admin)
@@ -115,11 +119,9 @@ async def _replicas(gateway: GatewaySettings, world: World, stack: AsyncExitStac
 
 
 async def start_activator(
-    gateway: GatewaySettings, world: World, loop: Loop, comparer: Comparer, stack: AsyncExitStack
+    gateway: GatewaySettings, world: World, loop: Loop, samples: Samples, stack: AsyncExitStack
 ) -> None:
-    """Listen for requests that Envoy sends us, until the stack is closed.
-
-    Copies that it samples go to the comparer.
+    """Listen for requests that Envoy sends us, and for its copies, until the stack is closed.
 
     Raises:
         InvalidSettings: a port is taken, or a secret is missing.
@@ -147,7 +149,7 @@ async def start_activator(
     )
     activator = Activator(
         hold,
-        comparer,
+        samples,
         http=host_and_port(gateway.activator.http),
         grpc=host_and_port(gateway.activator.grpc),
     )

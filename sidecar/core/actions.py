@@ -1,12 +1,14 @@
 """What the executor can do: a closed union. Each action says why."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from contract.bytes import format_bytes
-from sidecar.core.fleet import CheckKind, Operation, Quarantine, Server
+from sidecar.core.fleet import CheckKind, Operation, Quarantine, Rejection, Server
 from sidecar.core.memory import Device
-from sidecar.core.release import Release
+from sidecar.core.release import RESTING, Release
+from sidecar.core.train import Train
+from sidecar.core.trial import Trial
 from sidecar.core.wanted import Placement
 
 
@@ -22,21 +24,29 @@ class Ensure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remove:
-    """Make a server hold nothing of a model: unload, wait until it is gone, clear the stage."""
+    """Make a server hold nothing of a model: unload, wait until it is gone, clear the stage.
+
+    `regardless`: also when somebody asks for the model meanwhile; its release brings it back.
+    """
 
     server: Server
     model: str
     reason: str
+    regardless: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Gather evidence for a release; `config` is what canary holds meanwhile, if anything."""
+    """Gather evidence for a release; `config` is what its server holds meanwhile, if anything.
+
+    `trial` is what a check that comes in rounds has gathered until now.
+    """
 
     kind: CheckKind
     release: Release
     config: str
     reason: str
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +133,42 @@ class Settle:
     operation: Operation
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    """Record that a version is not to be released again as it is."""
+
+    model: str
+    version: int
+    rejection: Rejection
+
+    @property
+    def reason(self) -> str:
+        return self.rejection.reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveTrain:
+    """Record how far a train is, unless somebody has changed it since it was `before`."""
+
+    before: Train
+    after: Train
+
+    @property
+    def reason(self) -> str:
+        cars = ", ".join(f"{car.model} {car.state}" for car in self.after.cars)
+        return f"train {self.after.id}: {self.after.stopped or cars}"
+
+
 Work = Ensure | Remove | Check | Restart | ReadAhead
-Note = SaveRelease | SaveServing | Keep | LetGo | SetAside | Readmit | Settle
+Note = SaveRelease | SaveServing | Keep | LetGo | SetAside | Readmit | Settle | Reject | SaveTrain
+
+
+def saved(release: Release, now_s: float) -> Iterator[Note]:
+    """With its end, a release that speaks against its version says so."""
+    if release.rejected and release.base is not None and release.state in RESTING:
+        rejection = Rejection(at_s=now_s, release=release.id, reason=release.reason)
+        yield Reject(model=release.model, version=release.version, rejection=rejection)
+    yield SaveRelease(release=release)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

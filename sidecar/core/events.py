@@ -27,6 +27,11 @@ class EventName(StrEnum):
     CHECK_FAILED = "check_failed"
     RELEASE_MOVED = "release_moved"
     VERSION_RECORDED = "version_recorded"
+    VERSION_REJECTED = "version_rejected"
+    REJECTION_CLEARED = "rejection_cleared"
+    TRAIN_BEGUN = "train_begun"
+    TRAIN_STOPPED = "train_stopped"
+    TRAIN_ENDED = "train_ended"
     OPERATION_ACCEPTED = "operation_accepted"
     OPERATION_ENDED = "operation_ended"
     MODEL_KEPT = "model_kept"
@@ -49,6 +54,7 @@ class EventName(StrEnum):
     PROFILE_CHANGED = "profile_changed"
     SPEC_CHANGED = "spec_changed"
     STEERING_CHANGED = "steering_changed"
+    RECORDING_CHANGED = "recording_changed"
     STORE_DAMAGED = "store_damaged"
     CYCLE_FAILED = "cycle_failed"
 
@@ -82,6 +88,7 @@ _TROUBLE = frozenset(
         EventName.CHECK_FAILED,
         EventName.STORE_DAMAGED,
         EventName.MODEL_SET_ASIDE,
+        EventName.VERSION_REJECTED,
         EventName.READ_AHEAD_FAILED,
         EventName.NEVER_STEADY,
         EventName.DRIFT,

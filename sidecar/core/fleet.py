@@ -11,9 +11,13 @@ from sidecar.core.faults import FaultKind, remedy
 from sidecar.core.learned import Learned
 from sidecar.core.memory import Device, Reading
 from sidecar.core.pressure import Pressure
+from sidecar.core.recording import Recording
 from sidecar.core.release import Release
 from sidecar.core.steering import Steering
 from sidecar.core.traffic import Traffic
+from sidecar.core.train import Train
+from sidecar.core.trial import Trial
+from sidecar.core.verdict import Evidence
 
 
 class Server(StrEnum):
@@ -194,7 +198,8 @@ class Failure:
     """The last thing that went wrong for a model on a server.
 
     `config` is what was attempted, empty for a removal: a failure speaks only of that. `lost`
-    means that the server did not answer, which says nothing about the model.
+    means that the server did not answer, `for_room` that memory has none: neither says anything
+    about the model.
     """
 
     reason: str
@@ -202,6 +207,7 @@ class Failure:
     attempts: int
     at_s: float
     config: str
+    for_room: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +216,7 @@ class Outcome:
 
     passed: bool
     note: str
+    evidence: tuple[Evidence, ...] = ()
 
 
 class OperationKind(StrEnum):
@@ -217,6 +224,10 @@ class OperationKind(StrEnum):
     UNLOAD = "unload"
     RELEASE = "release"
     ROLLBACK = "rollback"
+    PROMOTE = "promote"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,8 +245,22 @@ class Operation:
 
 
 class CheckKind(StrEnum):
+    """`compare` and `guard` come in rounds, until their `Trial` says enough."""
+
     FILES = "files"
     GOLDEN = "golden"
+    MEASURE = "measure"
+    COMPARE = "compare"
+    GUARD = "guard"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """Why a version is not released again as it is."""
+
+    at_s: float
+    release: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +278,12 @@ class Snapshot:
     `leaked_bytes` is what failed loads did not give back to it. Since `watched_since_s` requests
     are counted without a break. `prewarmed_at_s` is when voluntary loads were last considered,
     `unloaded_at_s` when an unload on the serving server last ended. `steering` is what was said
-    of where requests go, `traffic` what the gateway has counted of them.
+    of where requests go, `recording` which of them are kept, `traffic` what the gateway has counted
+    of them, and `routed` the weights by which it shares them now: 0 of all that it may name
+    while that is not known. `trials` are by release and kind
+    of check, `rejected` by model and version, `trains` by id until they have ended. With `shadows`
+    canary is no server of its own: what it holds are shadows on the serving one, which takes
+    traffic.
     """
 
     models: Mapping[str, StoredModel]
@@ -282,8 +312,14 @@ class Snapshot:
     cached: frozenset[str] = frozenset()
     drift: Mapping[str, Drift] = field(default_factory=dict)
     steering: Mapping[str, Steering] = field(default_factory=dict)
+    recording: Mapping[str, Recording] = field(default_factory=dict)
     traffic: Mapping[str, Traffic] = field(default_factory=dict)
+    routed: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    trials: Mapping[tuple[str, CheckKind], Trial] = field(default_factory=dict)
+    rejected: Mapping[tuple[str, int], Rejection] = field(default_factory=dict)
+    trains: Mapping[str, Train] = field(default_factory=dict)
     pressure: Pressure = field(default_factory=Pressure)
+    shadows: bool = False
     leaked_bytes: int = 0
     watched_since_s: float = 0.0
     prewarmed_at_s: float = 0.0

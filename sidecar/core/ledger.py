@@ -159,6 +159,8 @@ def _sum(
 def _holders(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[Device, Holder]]:
     gpus = gpus_of(snapshot, policy)
     for server, view in snapshot.servers.items():
+        if server is Server.CANARY and policy.canary_apart:
+            continue
         loading = {model for at, model in snapshot.busy if at is server}
         for model in sorted(view.index.keys() | loading):
             there, on_cpu = _present(snapshot, gpus, server, model)

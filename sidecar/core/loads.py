@@ -45,7 +45,8 @@ def _worth_a_look(snapshot: Snapshot, server: Server) -> set[str]:
 
 def _claim(snapshot: Snapshot, worth: Worth, server: Server, model: str) -> Claim:
     """What a due load adds to what the server holds of the model."""
-    need = added_bytes(snapshot, worth.gpus, server, model)
+    is_apart = server is Server.CANARY and worth.policy.canary_apart
+    need = {} if is_apart else added_bytes(snapshot, worth.gpus, server, model)
     return Claim(server=server, model=model, need=need)
 
 
@@ -100,7 +101,8 @@ def loads(
 ) -> Iterator[Work]:
     """Admitted claims, as many as a server may load at a time."""
     free = {
-        server: policy.parallel_loads - sum(1 for busy, _ in snapshot.busy if busy is server)
+        server: policy.parallel_loads
+        - sum(busy is server or snapshot.shadows for busy, _ in snapshot.busy)
         for server in snapshot.servers
     }
     for claim in claims:
@@ -110,7 +112,8 @@ def loads(
             continue
         if _awaits_room(snapshot, claim):
             continue
-        free[server] -= 1
+        for taken in snapshot.servers if snapshot.shadows else (server,):
+            free[taken] -= 1
         reason = _reason_to_load(snapshot, server, model, wanted)
         yield Ensure(server=server, model=model, placement=wanted, reason=reason)
 
@@ -126,7 +129,7 @@ def _is_due(snapshot: Snapshot, server: Server, model: str, now_s: float) -> boo
         return False
     if server is Server.SERVING and is_set_aside(snapshot, model, now_s):
         return snapshot.active_release(model) is not None
-    if server is Server.CANARY and reason_to_remove(snapshot, server, model):
+    if reason_to_remove(snapshot, server, model):
         return False
     found = progress(snapshot, server, model, wanted)
     failure = found.failure

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from sidecar.core.fleet import Operation, OperationKind, Server, Snapshot
 from sidecar.core.release import Release, ReleaseState
+from sidecar.core.requested import can_heed, is_base_stored
 from sidecar.core.wanted import placement, progress
 
 
@@ -78,6 +79,25 @@ def _rollback(operation: Operation, snapshot: Snapshot, _now_s: float) -> str | 
     return release.reason if release.state is ReleaseState.DONE else ""
 
 
+def _heeded(operation: Operation, snapshot: Snapshot, _now_s: float) -> str | None:
+    """A request about a release, which may have moved on before it was heeded."""
+    release = snapshot.releases.get(operation.model)
+    if release is None or _was_followed(operation, release):
+        return "another release has followed; this one's end is in its own record"
+    if release.has_heeded(operation.id):
+        return ""
+    if can_heed(release, operation.kind, has_base=is_base_stored(release, snapshot)):
+        return None
+    return f"too late to {operation.kind}: the release is {release.state}: {release.reason}"
+
+
+def _abort(operation: Operation, snapshot: Snapshot, now_s: float) -> str | None:
+    result = _heeded(operation, snapshot, now_s)
+    release = snapshot.releases.get(operation.model)
+    is_going_back = result == "" and release is not None and release.is_active
+    return None if is_going_back else result
+
+
 def _was_followed(operation: Operation, newest: Release | None) -> bool:
     return newest is not None and newest.id != operation.release_id
 
@@ -87,4 +107,8 @@ _ENDED: dict[OperationKind, Callable[[Operation, Snapshot, float], str | None]] 
     OperationKind.UNLOAD: _unload,
     OperationKind.RELEASE: _release,
     OperationKind.ROLLBACK: _rollback,
+    OperationKind.PROMOTE: _heeded,
+    OperationKind.PAUSE: _heeded,
+    OperationKind.RESUME: _heeded,
+    OperationKind.ABORT: _abort,
 }

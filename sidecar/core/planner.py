@@ -10,14 +10,11 @@ has not been proven on `canary`; nothing loads that would pass the memory budget
 a server with a problem is left alone.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from math import inf
 
 from contract.bytes import format_bytes
 from sidecar.core.actions import (
-    Blocked,
-    Check,
     Keep,
     LetGo,
     Note,
@@ -25,20 +22,29 @@ from sidecar.core.actions import (
     Restart,
     SaveRelease,
     SaveServing,
+    SaveTrain,
     Settle,
     Work,
+    saved,
 )
 from sidecar.core.admission import Rooms, admit
-from sidecar.core.advance import advance, roll_back
+from sidecar.core.advance import advance
 from sidecar.core.ahead import read_aheads
-from sidecar.core.fleet import CheckKind, DriftKind, Failure, OperationKind, Server, Snapshot
+from sidecar.core.checks import checks, round_times_s
+from sidecar.core.driving import drive
+from sidecar.core.fleet import (
+    DriftKind,
+    Server,
+    Snapshot,
+)
 from sidecar.core.ledger import ledger
 from sidecar.core.loads import claims, kept_for, loads, rescues
 from sidecar.core.operations import settle
 from sidecar.core.policy import OnDrift, Policy, Recycle, retry_at_s
-from sidecar.core.release import ON_CANARY, Release, ReleaseState, release_id
+from sidecar.core.release import Release, ReleaseState, release_id
 from sidecar.core.release import admit as admit_release
 from sidecar.core.removals import removals
+from sidecar.core.requested import heeded
 from sidecar.core.residency import (
     dismissals,
     idle_at_s,
@@ -49,7 +55,8 @@ from sidecar.core.residency import (
     prewarms,
 )
 from sidecar.core.setaside import readmissions, set_asides
-from sidecar.core.wanted import placement, progress, wanted_models
+from sidecar.core.stuck import give_up, untangled
+from sidecar.core.wanted import wanted_models
 from sidecar.core.worth import Worth
 
 INTRODUCED_BY = "pilotlight"
@@ -58,6 +65,7 @@ INTRODUCED_BY = "pilotlight"
 def plan(snapshot: Snapshot, policy: Policy, now_s: float) -> Plan:
     """The next things to do, each with its reason; deterministic."""
     notes = (
+        *_driven(snapshot, now_s),
         *_advances(snapshot, policy, now_s),
         *_adoptions(snapshot),
         *_concessions(snapshot, policy),
@@ -78,10 +86,11 @@ def plan(snapshot: Snapshot, policy: Policy, now_s: float) -> Plan:
     helped = {note.model for note in kept}
     blocked = {name: each for name, each in admission.blocked.items() if name not in helped}
     notes = (
-        *_give_up(snapshot, policy, blocked, now_s),
+        *give_up(snapshot, policy, blocked, now_s),
         *kept,
         *rescues(snapshot, wanted, rooms, now_s),
     )
+    notes = notes or tuple(untangled(snapshot, blocked, now_s))
     rooms.relieve()
     is_tick = now_s >= snapshot.prewarmed_at_s + prewarm_every_s(snapshot)
     if is_tick and not wanted and not rooms.gone:
@@ -93,7 +102,7 @@ def plan(snapshot: Snapshot, policy: Policy, now_s: float) -> Plan:
     work = (
         *removals(snapshot, now_s),
         *loads(snapshot, policy, wanted, admission),
-        *_checks(snapshot),
+        *checks(snapshot, now_s),
         *_restarts(snapshot, policy),
         *(read_aheads(snapshot, policy, worth) if is_tick else ()),
     )
@@ -105,63 +114,29 @@ def plan(snapshot: Snapshot, policy: Policy, now_s: float) -> Plan:
     )
 
 
-def _give_up(
-    snapshot: Snapshot, policy: Policy, blocked: Mapping[str, Blocked], now_s: float
-) -> Iterator[Note]:
-    """A release or a load that cannot fit ends, and says what it would have taken.
-
-    What was kept and fits no more is let go: nobody waits for it.
-    """
-    for model, obstacle in blocked.items():
-        if not obstacle.is_final:
-            continue
-        for operation in snapshot.operations:
-            if operation.kind is OperationKind.LOAD and operation.model == model:
-                error = f"{obstacle}; it is loaded as soon as there is room"
-                yield Settle(operation=replace(operation, finished_at_s=now_s, error=error))
-        release = snapshot.active_release(model)
-        if release is not None and release.state is not ReleaseState.ROLLING_BACK:
-            server = Server.CANARY if release.state in ON_CANARY else Server.SERVING
-            wanted = placement(snapshot, server, model)
-            failed = Failure(
-                reason=str(obstacle),
-                lost=False,
-                attempts=1,
-                at_s=now_s,
-                config=wanted.config if wanted else "",
-            )
-            seen = replace(snapshot, failures={(server, model): failed})
-            after = advance(release, seen, policy, now_s)
-            if after is not release:
-                yield SaveRelease(release=after)
-        elif model in snapshot.kept and model not in snapshot.waiting:
-            yield LetGo(model=model, reason=str(obstacle))
+def _driven(snapshot: Snapshot, now_s: float) -> Iterator[Note]:
+    """Before releases move: a train must see how each of its own has ended."""
+    for train in snapshot.trains.values():
+        after, begun = drive(train, snapshot, now_s)
+        for release in begun:
+            yield SaveRelease(release=release)
+        if after != train:
+            yield SaveTrain(before=train, after=after)
 
 
 def _advances(snapshot: Snapshot, policy: Policy, now_s: float) -> Iterator[Note]:
     for model, release in sorted(snapshot.releases.items()):
-        after = _rolled_back_by_request(release, snapshot, now_s)
+        after = heeded(release, snapshot, now_s)
         if after is release:
             after = advance(release, snapshot, policy, now_s)
         if after is release:
             continue
-        if after.state is ReleaseState.DONE and release.state is ReleaseState.FINISHING:
+        is_new = snapshot.serving.get(model) != release.version
+        if after.state is ReleaseState.DONE and is_new:
             yield SaveServing(model=model, version=release.version, reason=after.reason)
         if after.state is ReleaseState.ROLLED_BACK and release.base is not None:
             yield SaveServing(model=model, version=release.base, reason=after.reason)
-        yield SaveRelease(release=after)
-
-
-def _rolled_back_by_request(release: Release, snapshot: Snapshot, now_s: float) -> Release:
-    for operation in snapshot.operations:
-        if (
-            operation.kind is OperationKind.ROLLBACK
-            and operation.release_id == release.id
-            and release.can_roll_back
-            and not release.turned_round_since(operation.created_at_s)
-        ):
-            return roll_back(release, actor=operation.actor, at_s=now_s)
-    return release
+        yield from saved(after, now_s)
 
 
 def _adoptions(snapshot: Snapshot) -> Iterator[Note]:
@@ -228,23 +203,6 @@ def _settled(snapshot: Snapshot, now_s: float) -> Iterator[Note]:
             yield Settle(operation=ended)
 
 
-def _checks(snapshot: Snapshot) -> Iterator[Work]:
-    for model, release in sorted(snapshot.releases.items()):
-        if release.id in snapshot.checking:
-            continue
-        if release.state is ReleaseState.ADMITTED:
-            yield Check(kind=CheckKind.FILES, release=release, config="", reason="before any load")
-        elif release.state is ReleaseState.VERIFYING:
-            wanted = placement(snapshot, Server.CANARY, model)
-            if wanted and progress(snapshot, Server.CANARY, model, wanted).held:
-                yield Check(
-                    kind=CheckKind.GOLDEN,
-                    release=release,
-                    config=wanted.config,
-                    reason="before any warm-up by Triton itself",
-                )
-
-
 def _restarts(snapshot: Snapshot, policy: Policy) -> Iterator[Work]:
     """Only while nobody waits and nothing is in flight; all comes back from the record."""
     is_quiet = not snapshot.busy and not snapshot.waiting and not snapshot.checking
@@ -259,11 +217,7 @@ def _restarts(snapshot: Snapshot, policy: Policy) -> Iterator[Work]:
 
 
 def _wake_at_s(snapshot: Snapshot, worth: Worth, now_s: float) -> float | None:
-    times = [
-        release.soak_until_s
-        for release in snapshot.releases.values()
-        if release.soak_until_s is not None and release.soak_until_s > now_s
-    ]
+    times = round_times_s(snapshot)
     times += [
         retry
         for failure in snapshot.failures.values()
@@ -279,4 +233,4 @@ def _wake_at_s(snapshot: Snapshot, worth: Worth, now_s: float) -> float | None:
         for model in snapshot.kept
         if model in snapshot.models and (idle_s := idle_at_s(snapshot, worth, model)) < inf
     ]
-    return min(times, default=None)
+    return min((at_s for at_s in times if at_s > now_s), default=None)

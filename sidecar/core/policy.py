@@ -39,7 +39,8 @@ class Policy:
     is willing to pay to save one GiB-hour of memory. `ranking` chooses whom to evict; `prewarm`
     whether models are loaded ahead of their requests; `cpu_while_full` whether a model that
     its GPU has no room for serves on the CPU until there is some. `page_cache_bytes`: for files
-    of models that are likely next; None takes half of what is free. `recycle` and
+    of models that are likely next; None takes half of what is free. `canary_apart`: canary has
+    memory of its own, and what it holds takes nothing from serving. `recycle` and
     `leak_limit_bytes`: what follows when so much was lost to failed loads.
     """
 
@@ -53,6 +54,7 @@ class Policy:
     prewarm: bool = True
     cpu_while_full: bool = False
     page_cache_bytes: int | None = None
+    canary_apart: bool = False
     on_drift: OnDrift = OnDrift.REPAIR
     recycle: Recycle = Recycle.PROPOSE
     leak_limit_bytes: int = GIB

@@ -1,10 +1,11 @@
 """Where requests go: which replica answers for which model, and what a release does to that."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from contract.config import is_stateful
 from sidecar.core.fleet import Mode, Server, Snapshot
+from sidecar.core.release import Release
 from sidecar.core.status import unready
 from sidecar.core.steering import Steering
 
@@ -42,7 +43,7 @@ class Routes:
     """All that the gateway must know.
 
     `mirrors` maps models to the percentage of their requests that canary gets a copy of,
-    `samples` to that of which we get one, to compare answers.
+    `samples` to that of which we get one, to compare answers or to record it.
     `stateful` models keep state between requests: one whose server died is not repeated.
     """
 
@@ -122,25 +123,55 @@ def routes_of(snapshot: Snapshot, own: Replica, others: Sequence[Replica] = ()) 
     joined = tuple(replica for replica in replicas if replica.joined) or replicas
     canary = snapshot.servers[Server.CANARY]
     steered = {model: said for model, said in snapshot.steering.items() if model in own.models}
+    answering = snapshot.servers[Server.SERVING].answers
+    splits = {model: _split(said, answering(model)) for model, said in steered.items()}
+    splits |= {model: split for model, split in _shifts(snapshot) if model in own.models}
     mirrored = {
-        model: said for model, said in steered.items() if said.mirror and canary.ready(model)
+        model: said
+        for model, said in steered.items()
+        if said.mirror and canary.ready(model) and not snapshot.shadows
     }
     return Routes(
         replicas=joined,
-        splits={
-            model: split
-            for model, said in steered.items()
-            if (split := _split(said, snapshot.servers[Server.SERVING].answers(model)))
-        },
+        splits={model: split for model, split in splits.items() if split},
         mirrors={model: said.mirror for model, said in mirrored.items()},
-        samples={
-            model: said.sample
-            for model, said in mirrored.items()
-            # A request of a sequence that is asked again would change the sequence.
-            if said.sample and model not in own.stateful
-        },
+        samples=_samples(snapshot, own, mirrored),
         stateful=frozenset().union(*(replica.stateful for replica in joined)),
     )
+
+
+def _samples(
+    snapshot: Snapshot, own: Replica, mirrored: Mapping[str, Steering]
+) -> Mapping[str, int]:
+    """As many as whoever wants most of them: the comparison of answers, or the recording."""
+    compared = {model: said.sample for model, said in mirrored.items()}
+    recorded = {model: said.percent for model, said in snapshot.recording.items()}
+    shares = {
+        model: max(compared.get(model, 0), recorded.get(model, 0))
+        # A request of a sequence that is asked again would change the sequence.
+        for model in (compared.keys() | recorded.keys()) & own.models - own.stateful
+    }
+    return {model: share for model, share in shares.items() if share}
+
+
+def _shifts(snapshot: Snapshot) -> Iterator[tuple[str, Split]]:
+    """What releases say of models goes before what operators say: it is about to end."""
+    for model, release in snapshot.releases.items():
+        weights = release.weights
+        if weights is not None:
+            answering = snapshot.servers[Server.SERVING].answers(model)
+            said = Steering(weights=weights, sticky_header=release.strategy.sticky_header)
+            if split := _split(said, answering):
+                yield model, split
+
+
+def nameable(releases: Iterable[Release]) -> dict[str, dict[int, int]]:
+    """Versions that a gateway may name of which it is not known what it was told, with weight 0."""
+    return {
+        release.model: {release.base: 0, release.version: 0}
+        for release in releases
+        if release.is_active and release.strategy.shift and release.base is not None
+    }
 
 
 def _split(said: Steering, answering: frozenset[int]) -> Split | None:

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 from contract.config import KIND_CPU, format_config, parse_config
+from contract.errors import InvalidArtifact
 
 CACHED_CONFIGS = 4096
 
@@ -26,3 +27,18 @@ def stage_config(
         config.ClearField("instance_group")
         config.instance_group.add(kind=KIND_CPU, count=1)
     return format_config(config)
+
+
+def are_in_place(before: str, after: str) -> bool:
+    """Whether Triton goes from one staged config to the other without a reload of what stays."""
+    if before == after:
+        return True
+    try:
+        return _but_for_versions(before) == _but_for_versions(after)
+    except InvalidArtifact:
+        return False
+
+
+@lru_cache(CACHED_CONFIGS)
+def _but_for_versions(staged: str) -> str:
+    return stage_config(staged, versions=(), warmup=True)

@@ -1,10 +1,13 @@
 """What is the case, in words for people: warmth of each model, and whether we are ready."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from contract.intent import Tier
+from sidecar.core.actions import Blocked
 from sidecar.core.fleet import Mode, Server, Snapshot
+from sidecar.core.release import ON_CANARY, Release, ReleaseState
 from sidecar.core.wanted import placement, progress
 
 
@@ -25,7 +28,10 @@ class Warmth(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStatus:
-    """One model now. `serving` is the recorded version; `ready` those that Triton serves."""
+    """One model now. `serving` is the recorded version; `ready` those that Triton serves.
+
+    `rejected` are versions that are not released again as they are, and why.
+    """
 
     name: str
     tier: Tier
@@ -33,6 +39,7 @@ class ModelStatus:
     serving: int | None
     ready: tuple[int, ...]
     versions: tuple[int, ...]
+    rejected: Mapping[int, str]
     release_id: str | None
     reason: str
 
@@ -48,9 +55,58 @@ def model_status(snapshot: Snapshot, model: str) -> ModelStatus:
         serving=snapshot.serving.get(model),
         ready=tuple(sorted(view.ready(model))),
         versions=tuple(sorted(stored.versions)),
+        rejected={
+            version: rejection.reason
+            for (name, version), rejection in snapshot.rejected.items()
+            if name == model
+        },
         release_id=release.id if release else None,
         reason=_reason(snapshot, model),
     )
+
+
+def waits_for(release: Release, snapshot: Snapshot, blocked: Mapping[str, Blocked]) -> str | None:
+    """What a release cannot go on without now; None while it can, and when it has ended.
+
+    `blocked` is that of the present plan.
+    """
+    if not release.is_active:
+        return None
+    return (
+        _person_awaited(release)
+        or _server_awaited(release, snapshot)
+        or _gateway_awaited(release, snapshot)
+        or _memory_awaited(release, blocked)
+    )
+
+
+def _person_awaited(release: Release) -> str | None:
+    if release.paused_by is not None:
+        return f"a person to resume it: {release.paused_by} has paused it"
+    is_asking = release.state is ReleaseState.AWAITING
+    return "a person to promote or abort it" if is_asking else None
+
+
+def _server_awaited(release: Release, snapshot: Snapshot) -> str | None:
+    if snapshot.mode is not Mode.RUNNING:
+        return f"the sidecar, which is {snapshot.mode}"
+    if release.state is ReleaseState.ADMITTED:
+        return None
+    server = Server.CANARY if release.state in ON_CANARY else Server.SERVING
+    problem = snapshot.servers[server].problem
+    return None if problem is None else f"{server}: {problem}"
+
+
+def _gateway_awaited(release: Release, snapshot: Snapshot) -> str | None:
+    is_routed = snapshot.routed.get(release.model) == release.weights
+    if release.state is not ReleaseState.PINNING or is_routed:
+        return None
+    return f"the gateway to send every request to version {release.base}"
+
+
+def _memory_awaited(release: Release, blocked: Mapping[str, Blocked]) -> str | None:
+    obstacle = blocked.get(release.model)
+    return None if obstacle is None else f"memory: {obstacle}"
 
 
 def unready(snapshot: Snapshot) -> list[str]:

@@ -1,20 +1,29 @@
 """What the gateway has counted of clients' requests for inference."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+_FAILED = frozenset({"grpc:2", "grpc:13", "grpc:14", "grpc:15"})
+"""UNKNOWN, INTERNAL, UNAVAILABLE and DATA_LOSS."""
 
 
 class Answered(NamedTuple):
     """A kind of answer.
 
     `version` is None where the request named none. `code` is that of HTTP, or `grpc:` and that
-    of gRPC. `warmth` is hit, cold or joined.
+    of gRPC. `warmth` is hit, cold, joined, or refused where no server was asked.
     """
 
     version: int | None
     code: str
     warmth: str
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether a server failed. What clients ask wrongly is not its fault."""
+        return self.warmth != "refused" and (self.code.startswith("5") or self.code in _FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,3 +42,11 @@ class Traffic:
     @property
     def requests(self) -> int:
         return sum(self.answers.values())
+
+    @property
+    def failures(self) -> Counter[int | None]:
+        """Requests that a server failed, by version; None where they named none."""
+        found: Counter[int | None] = Counter()
+        for kind, count in self.answers.items():
+            found[kind.version] += count * kind.is_failure
+        return found

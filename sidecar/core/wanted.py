@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sidecar.core.fleet import Failure, Server, Snapshot, StoredModel
 from sidecar.core.policy import retry_at_s
-from sidecar.core.release import ON_CANARY, Release, ReleaseState
+from sidecar.core.release import BEFORE_PROMOTION, ON_CANARY, WITHOUT_WARMUP, Release, ReleaseState
 from sidecar.core.stage_config import stage_config
 
 
@@ -39,20 +39,26 @@ def serving_versions(snapshot: Snapshot, model: str) -> tuple[int, ...]:
     """Versions that the serving server is to hold, ascending; empty when it is not to.
 
     Both versions stay from the promotion until the soak is over: rolling back is then a
-    change of policy that Triton does in place.
+    change of policy that Triton does in place. A version that the gateway still names stays
+    until it does so no longer.
     """
     if not snapshot.is_wanted(model):
         return ()
     release = snapshot.active_release(model)
     recorded = snapshot.serving.get(model)
-    if release is None or release.state in ON_CANARY | {ReleaseState.ADMITTED}:
-        versions = {recorded}
-    elif release.state is ReleaseState.FINISHING:
-        versions = {release.version}
+    if release is None or release.state in BEFORE_PROMOTION:
+        versions: set[int | None] = {recorded}
     elif release.state is ReleaseState.ROLLING_BACK:
-        versions = {release.base}
+        is_named = release.version in snapshot.routed.get(model, {})
+        versions = {release.base, release.version} if is_named else {release.base}
+    elif release.state is ReleaseState.FINISHING or release.keeps_one:
+        versions = {release.version}
     else:
         versions = {release.base, release.version}
+    return _ascending(versions)
+
+
+def _ascending(versions: set[int | None]) -> tuple[int, ...]:
     return tuple(sorted(version for version in versions if version is not None))
 
 
@@ -69,8 +75,22 @@ def placement(snapshot: Snapshot, server: Server, model: str) -> Placement | Non
         return _placement(stored, release, versions, warmup=True, on_cpu=on_cpu)
     if release is None or release.state not in ON_CANARY:
         return None
-    warmup = release.state is ReleaseState.CANARY_WARMING
-    return _placement(stored, release, (release.version,), warmup=warmup)
+    if release.state is ReleaseState.AWAITING and not is_mirrored(snapshot, model):
+        return None
+    held: set[int | None] = {release.version}
+    if release.state is ReleaseState.COMPARING:
+        held.add(release.base)
+    warmup = release.state not in WITHOUT_WARMUP and not snapshot.shadows
+    return _placement(stored, release, _ascending(held), warmup=warmup)
+
+
+def is_mirrored(snapshot: Snapshot, model: str) -> bool:
+    """Whether canary is to get copies of the model's requests.
+
+    Only for these it holds a version that waits for a person, who may take days.
+    """
+    said = snapshot.steering.get(model)
+    return said is not None and said.mirror > 0
 
 
 def _placement(

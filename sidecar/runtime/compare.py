@@ -3,18 +3,15 @@
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
-
-import structlog
 
 from contract.errors import ContractError
 from contract.samples import Tensors
-from sidecar.core.comparison import Answer, Comparison, Missed, findings
+from sidecar.core.agreement import Answer, findings
+from sidecar.core.comparison import Comparison, Missed
 from sidecar.core.fleet import Server, Snapshot
 from sidecar.errors import ServerError
+from sidecar.runtime.backlog import Backlog, Decode, Sample
 from sidecar.runtime.world import World
 
 LARGEST_BYTES = 8 * 2**20
@@ -22,18 +19,14 @@ MOST_WAITING = 64
 MOST_WAITING_BYTES = 64 * 2**20
 
 Versions = Mapping[Server, int]
-Decode = Callable[[bytes], Tensors]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Sample:
-    model: str
+class _Sample(Sample):
     versions: Versions
-    body: bytes
-    decode: Decode
 
 
-class Comparer(AbstractAsyncContextManager["Comparer"]):
+class Comparer(Backlog[_Sample]):
     """While entered, compares one request after the other, so that clients hardly feel it.
 
     `look` is the last look at everything: it says which versions are compared.
@@ -42,27 +35,16 @@ class Comparer(AbstractAsyncContextManager["Comparer"]):
     def __init__(
         self, world: World, look: Callable[[], Snapshot | None], *, query_timeout_s: float
     ) -> None:
+        super().__init__(
+            self._compare,
+            most=MOST_WAITING,
+            most_bytes=MOST_WAITING_BYTES,
+            crashed="comparison_crashed",
+        )
         self._world = world
         self._look = look
         self._query_timeout_s = query_timeout_s
-        self._waiting: asyncio.Queue[_Sample] = asyncio.Queue(MOST_WAITING)
-        self._waiting_bytes = 0
         self._comparisons: dict[str, Comparison] = {}
-        self._comparing: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._comparing = asyncio.create_task(self._compare_all())
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._comparing is not None:
-            self._comparing.cancel()
-            await asyncio.gather(self._comparing, return_exceptions=True)
 
     def offer(self, model: str, body: bytes, decode: Decode) -> None:
         """A client's request for inference, to be compared if there is something to compare.
@@ -77,13 +59,8 @@ class Comparer(AbstractAsyncContextManager["Comparer"]):
             self._comparisons[model] = Comparison.between(versions)
         if len(body) > LARGEST_BYTES:
             self._miss(model, Missed.TOO_LARGE)
-        elif self._waiting.full() or self._waiting_bytes + len(body) > MOST_WAITING_BYTES:
+        elif not self.put(_Sample(model=model, versions=versions, body=body, decode=decode)):
             self._miss(model, Missed.TOO_MANY)
-        else:
-            self._waiting_bytes += len(body)
-            self._waiting.put_nowait(
-                _Sample(model=model, versions=versions, body=body, decode=decode)
-            )
 
     def comparison(self, model: str) -> Comparison | None:
         """Of the last two versions that were compared; None before there were any."""
@@ -107,17 +84,6 @@ class Comparer(AbstractAsyncContextManager["Comparer"]):
     def _miss(self, model: str, missed: Missed, unreadable: str | None = None) -> None:
         self._comparisons[model] = self._comparisons[model].without(missed, unreadable)
 
-    async def _compare_all(self) -> None:
-        while True:
-            sample = await self._waiting.get()
-            self._waiting_bytes -= len(sample.body)
-            try:
-                await self._compare(sample)
-            except Exception:  # noqa: BLE001  (the next one may be compared; the log has the bug)
-                structlog.get_logger("pilotlight").exception(
-                    "comparison_crashed", model=sample.model
-                )
-
     async def _compare(self, sample: _Sample) -> None:
         model, versions = sample.model, sample.versions
         if not self._is_held(sample):
@@ -134,7 +100,9 @@ class Comparer(AbstractAsyncContextManager["Comparer"]):
         failed = any(answer.failure is not None for answer in answers.values())
         if failed and not self._is_held(sample):
             return
-        found = await asyncio.to_thread(findings, answers, manifest.tolerances)
+        found = await asyncio.to_thread(
+            findings, answers[Server.SERVING], answers[Server.CANARY], manifest.tolerances
+        )
         if self._is_about(model, versions):
             self._comparisons[model] = self._comparisons[model].with_(answers, found)
 

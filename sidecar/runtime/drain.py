@@ -16,23 +16,27 @@ class Drain:
         self._world = world
         self._longest_s = longest_s
 
-    async def finish(self, model: str) -> bool:
+    async def finish(self, model: str, *, regardless: bool = False) -> bool:
         """Return when nothing is on its way to the model, or the time is up.
 
-        False as soon as somebody asks for it again, unless it makes room for another one:
-        then it is to stay.
+        False as soon as somebody asks for it again, unless it makes room for another one, or it
+        goes `regardless` of that: then it is to stay.
         """
+
+        def is_to_stay() -> bool:
+            return not regardless and self._is_asked_for(model)
+
         began_s = time.monotonic()
         try:
             async with asyncio.timeout(self._longest_s):
                 await self._world.router.until_withdrawn(model)
         except TimeoutError:
-            return not self._is_asked_for(model)
-        while not self._is_asked_for(model) and await self._open_streams(model):
+            return not is_to_stay()
+        while not is_to_stay() and await self._open_streams(model):
             if time.monotonic() - began_s > self._longest_s:
                 break
             await asyncio.sleep(POLL_S)
-        return not self._is_asked_for(model)
+        return not is_to_stay()
 
     def _is_asked_for(self, model: str) -> bool:
         left = self._world.board.departures.get(model)

@@ -35,7 +35,8 @@ class Driver:
         self._learner = learner
         self._drain = drain
         self._load_timeout_s = load_timeout_s
-        self._lanes = {server: Lane() for server in Server}
+        shared = Lane()
+        self._lanes = {server: shared if world.is_shadowed else Lane() for server in Server}
 
     async def ensure(self, action: Ensure) -> Took:
         """Make the server hold the placement, and say what it took: no load if it is adopted.
@@ -107,7 +108,7 @@ class Driver:
         board = self._world.board
         board.leaving.add(action.model)
         try:
-            if not await self._drain.finish(action.model):
+            if not await self._drain.finish(action.model, regardless=action.regardless):
                 return False
             await self._unload(action)
         finally:

@@ -17,61 +17,68 @@ from sidecar.core.actions import (
     Numbers,
     ReadAhead,
     Readmit,
+    Reject,
     Remove,
     Restart,
     SaveRelease,
     SaveServing,
+    SaveTrain,
     SetAside,
     Settle,
     Work,
 )
 from sidecar.core.events import Event, EventDetail, EventName
-from sidecar.core.fleet import CheckKind, Departure, Kept, Outcome, Server
+from sidecar.core.fleet import Departure, Kept, Server
 from sidecar.core.pressure import QUICK_S, Loaded
-from sidecar.core.release import ReleaseState
-from sidecar.errors import ServerError, ServerLost, Unproven
+from sidecar.core.release import moved
+from sidecar.core.train import CarState, Train
+from sidecar.errors import ServerLost
+from sidecar.runtime.check import EXPECTED, Checker
 from sidecar.runtime.drive import Driver
-from sidecar.runtime.prove import Prover
 from sidecar.runtime.world import World
-
-EXPECTED = (ServerError, ContractError, Unproven, OSError)
 
 
 class Executor:
-    def __init__(self, world: World, driver: Driver, prover: Prover) -> None:
+    def __init__(self, world: World, driver: Driver, checker: Checker) -> None:
         self._world = world
         self._driver = driver
-        self._prover = prover
+        self._checker = checker
 
     async def note(self, note: Note) -> None:
         """Record one thing. Raises StateConflict or StateUnavailable."""
         match note:
             case Keep() | LetGo() | SetAside() | Readmit():
                 await self._note_residency(note)
-            case SaveRelease() | SaveServing() | Settle():
+            case SaveRelease() | SaveServing() | Reject() | Settle():
                 await self._note_release(note)
+            case SaveTrain(before=before, after=after):
+                await self._world.records.move_train(before, after)
+                if after.is_over:
+                    await self._say_train_ended(after)
             case _:
                 assert_never(note)
 
-    async def _note_release(self, note: SaveRelease | SaveServing | Settle) -> None:
+    async def _note_release(self, note: SaveRelease | SaveServing | Reject | Settle) -> None:
         records = self._world.records
         match note:
             case SaveRelease(release=release):
-                if release.state is ReleaseState.ADMITTED:
+                if len(release.steps) == 1:
                     await records.begin_release(release)
                 else:
                     await records.move_release(release)
-                await self._say(
-                    EventName.RELEASE_MOVED,
-                    release.model,
-                    release=release.id,
-                    version=release.version,
-                    state=release.state.value,
-                    note=release.reason,
-                )
+                await self._world.telemetry.record(moved(release))
             case SaveServing(model=model, version=version, reason=reason):
                 await records.set_serving(model, version)
                 await self._say(EventName.VERSION_RECORDED, model, version=version, reason=reason)
+            case Reject(model=model, version=version, rejection=rejection):
+                await records.reject(model, version, rejection)
+                await self._say(
+                    EventName.VERSION_REJECTED,
+                    model,
+                    version=version,
+                    release=rejection.release,
+                    reason=rejection.reason,
+                )
             case Settle(operation=operation):
                 await records.end_operation(operation)
                 await self._say(
@@ -119,6 +126,15 @@ class Executor:
                 await records.readmit(model)
                 await self._say(EventName.MODEL_READMITTED, model, reason=reason)
 
+    async def _say_train_ended(self, train: Train) -> None:
+        detail: dict[str, EventDetail] = {
+            "train": train.id,
+            "error": train.stopped or "",
+        }
+        detail |= {state.value: count for state in CarState if (count := train.counted(state))}
+        event = Event(name=EventName.TRAIN_ENDED, detail=detail)
+        await self._world.telemetry.record(event)
+
     async def work(self, action: Work) -> None:
         """Do one thing; what came of it is on the board and told afterwards."""
         match action:
@@ -127,7 +143,7 @@ class Executor:
             case Remove():
                 await self._remove(action)
             case Check():
-                await self._check(action)
+                await self._checker.check(action)
             case Restart():
                 await self._restart(action)
             case ReadAhead():
@@ -187,31 +203,6 @@ class Executor:
             self._world.board.fail(pair, reason=reason, lost=lost, config="")
         await self._say(name, action.model, server=action.server, began_s=began_s, reason=reason)
 
-    async def _check(self, action: Check) -> None:
-        began_s = time.monotonic()
-        release, board = action.release, self._world.board
-        try:
-            outcome = Outcome(passed=True, note=await self._evidence(action))
-        except ServerLost as error:
-            board.fail(
-                (Server.CANARY, release.model),
-                reason=str(error),
-                lost=True,
-                config=action.config,
-            )
-            return
-        except EXPECTED as error:
-            outcome = Outcome(passed=False, note=str(error))
-        board.outcomes[release.id, action.kind] = outcome
-        await self._say(
-            EventName.CHECK_PASSED if outcome.passed else EventName.CHECK_FAILED,
-            release.model,
-            began_s=began_s,
-            release=release.id,
-            check=action.kind.value,
-            note=outcome.note,
-        )
-
     async def _read_ahead(self, action: ReadAhead) -> None:
         began_s = time.monotonic()
         try:
@@ -245,15 +236,6 @@ class Executor:
             detail={"reason": reason},
         )
         await self._world.telemetry.record(event)
-
-    async def _evidence(self, action: Check) -> str:
-        match action.kind:
-            case CheckKind.FILES:
-                return await self._prover.files(action.release)
-            case CheckKind.GOLDEN:
-                return await self._prover.golden(action.release)
-            case _:
-                assert_never(action.kind)
 
     async def _say(
         self,

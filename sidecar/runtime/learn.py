@@ -71,7 +71,8 @@ class Learner:
         try:
             yield took
         except Refused:
-            if action.server is Server.SERVING and took.load_s is None:
+            is_here = action.server is Server.SERVING or self._world.is_shadowed
+            if is_here and took.load_s is None:
                 await self._count_leak(action.model, before)
             raise
         model, versions = action.model, action.placement.versions
@@ -106,7 +107,8 @@ class Learner:
     async def _count_leak(self, model: str, before: Mapping[Device, Reading]) -> None:
         """What a failed load has not given back, if nothing else went on meanwhile."""
         after = await self._readings()
-        if sum(server is Server.SERVING for server, _ in self._world.board.busy) > 1:
+        is_shadowed = self._world.is_shadowed
+        if sum(at is Server.SERVING or is_shadowed for at, _ in self._world.board.busy) > 1:
             return
         leaked = sum(
             _own_bytes(after[device]) - _own_bytes(before[device])

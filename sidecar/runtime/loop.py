@@ -16,6 +16,7 @@ from sidecar.core.planner import plan
 from sidecar.core.policy import Policy
 from sidecar.core.status import unready
 from sidecar.errors import SidecarError, StateConflict, StateUnavailable
+from sidecar.runtime.audit import repair
 from sidecar.runtime.board import Board, Pair
 from sidecar.runtime.collect import Collector
 from sidecar.runtime.execute import Executor
@@ -80,7 +81,7 @@ class Loop:
     async def run(self) -> None:
         helpers = [
             asyncio.create_task(self._wake_on_change()),
-            asyncio.create_task(self._world.router.run()),
+            asyncio.create_task(self._world.router.run(self._wake.set)),
         ]
         try:
             while True:
@@ -144,6 +145,7 @@ class Loop:
     async def _look(self) -> Snapshot:
         """Raises StateUnavailable: a plan without the record could undo what was recorded."""
         if self.snapshot is None:
+            await repair(self._world.records, self._world.telemetry.journal)
             await self._collector.recall()
             await self._world.router.recall()
         await self._collector.collect(frozenset(self._world.board.busy))

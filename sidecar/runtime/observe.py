@@ -1,13 +1,20 @@
 """All reads of one cycle, into one frozen snapshot."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sidecar.core.fleet import Profile, Server, ServerView, Snapshot
+from sidecar.core.release import Release
+from sidecar.core.routing import nameable
 from sidecar.core.spec import with_intents_of, with_specs
 from sidecar.errors import ServerError, StateUnavailable
 from sidecar.runtime.board import Pair
+from sidecar.runtime.route import Router
 from sidecar.runtime.world import World
+
+PATIENCE_S = 2.0
+PATIENCE_WITH_LOST_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +37,11 @@ async def observe(
     # Before anything is looked at: who comes later has not been seen to.
     waiting = world.waiting.since_s
     busy, checking = frozenset(board.busy), frozenset(board.checking)
+    patience_s = _patience_s(before)
+    views = await asyncio.gather(
+        *(_view(world, server, busy, patience_s[server]) for server in Server)
+    )
     models, problems = await world.store.known()
-    views = await asyncio.gather(*(_view(world, server, busy) for server in Server))
     seen = Snapshot(
         models=models,
         servers=dict(zip(Server, views, strict=True)),
@@ -49,8 +59,10 @@ async def observe(
         leaving=frozenset(board.leaving),
         aged=dict(board.aged),
         traffic=board.traffic,
+        routed=world.router.weights,
         cached=frozenset(board.cached),
         pressure=board.pressure,
+        shadows=world.is_shadowed,
         leaked_bytes=board.leaked_bytes,
         watched_since_s=board.watched_since_s,
         prewarmed_at_s=board.prewarmed_at_s,
@@ -66,20 +78,35 @@ async def observe(
 
 async def _with_record(world: World, seen: Snapshot) -> Snapshot:
     records = world.records
+    # Before the store: a version that is being released was published before that.
+    releases = await records.releases()
+    models, problems = await world.store.known()
     snapshot = replace(
         seen,
-        models=with_specs(seen.models, await records.specs()),
+        models=with_specs(models, await records.specs()),
+        store_problems=problems,
+        releases=releases,
+        routed=_routed(world.router, releases),
         desired=await records.desired(),
         serving=await records.serving(),
-        releases=await records.releases(),
         operations=await records.operations(),
         kept=await records.kept(),
         quarantine=await records.quarantine(),
         steering=await records.all_steering(),
+        recording=await records.all_recording(),
+        trials=await records.trials(),
+        rejected=await records.rejected(),
+        trains=await records.trains(),
         mode=await records.mode(),
     )
     world.board.keep_outcomes({r.id for r in snapshot.releases.values() if r.is_active})
     return snapshot
+
+
+def _routed(router: Router, releases: Mapping[str, Release]) -> Mapping[str, Mapping[int, int]]:
+    """Before this process has told the gateway anything, that still does what another told it."""
+    is_unknown = router.has_gateway and router.applied is None
+    return {**router.weights, **(nameable(releases.values()) if is_unknown else {})}
 
 
 def _with_record_of(before: Snapshot, seen: Snapshot) -> Snapshot:
@@ -93,11 +120,25 @@ def _with_record_of(before: Snapshot, seen: Snapshot) -> Snapshot:
         kept=before.kept,
         quarantine=before.quarantine,
         steering=before.steering,
+        recording=before.recording,
+        trials=before.trials,
+        rejected=before.rejected,
+        trains=before.trains,
         mode=before.mode,
+        routed=before.routed,
     )
 
 
-async def _view(world: World, server: Server, busy: frozenset[Pair]) -> ServerView:
+def _patience_s(before: Snapshot | None) -> dict[Server, float | None]:
+    """Nobody who asks for a model waits long for a canary that hangs."""
+    was_there = before is not None and before.servers[Server.CANARY].problem is None
+    canary_s = PATIENCE_S if was_there or before is None else PATIENCE_WITH_LOST_S
+    return {Server.SERVING: None, Server.CANARY: canary_s}
+
+
+async def _view(
+    world: World, server: Server, busy: frozenset[Pair], patience_s: float | None
+) -> ServerView:
     port, board = world.servers[server], world.board
     try:
         staged = await world.stages[server].read()
@@ -105,10 +146,12 @@ async def _view(world: World, server: Server, busy: frozenset[Pair]) -> ServerVi
         board.lost(server)
         return ServerView(problem=f"its stage cannot be read: {error}")
     try:
-        await port.check()
-        index = await port.index()
-    except ServerError as error:
+        async with asyncio.timeout(patience_s):
+            await port.check()
+            index = await port.index()
+    except (ServerError, TimeoutError) as error:
         board.lost(server)
-        return ServerView(problem=str(error), staged=staged)
+        problem = str(error) or f"it has not answered for {patience_s} s"
+        return ServerView(problem=problem, staged=staged)
     board.saw_index(server, index, busy)
     return ServerView(index=index, staged=staged, verified=board.verified(server))

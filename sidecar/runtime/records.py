@@ -10,8 +10,12 @@ demand/<model>        requests so far; written by the loop now and then
 learned/<model>/<n>   what loads of a version took; written after each load
 spec/<model>          what operators say of a model over REST; written by the API
 steering/<model>      where its requests go; written by the API
+recording/<model>     which of them are kept, for comparisons; written by the API
+evidence/<release>/<kind>  what a check that comes in rounds has gathered; written by the loop
+rejected/<model>/<n>  versions that are not released again as they are; ended by the API
+train/<id>            trains that go on; begun and stopped by the API, moved by the loop
 control               mode of the sidecar; written by the API
-archive/...           releases that were followed by another, and operations that ended
+archive/...           releases that were followed by another, operations and trains that ended
 """
 
 from collections.abc import AsyncIterator
@@ -19,13 +23,26 @@ from contextlib import suppress
 from typing import TypeVar, cast
 
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 
 from sidecar.core.demand import Demand
-from sidecar.core.fleet import Control, Desired, Kept, Mode, Operation, Quarantine
+from sidecar.core.fleet import (
+    CheckKind,
+    Control,
+    Desired,
+    Kept,
+    Mode,
+    Operation,
+    Quarantine,
+    Rejection,
+)
 from sidecar.core.learned import Learned
+from sidecar.core.recording import Recording
 from sidecar.core.release import Release
 from sidecar.core.spec import Spec
 from sidecar.core.steering import Steering
+from sidecar.core.train import Train
+from sidecar.core.trial import Trial
 from sidecar.errors import StateConflict
 from sidecar.ports import StateStore, Stored
 
@@ -42,11 +59,18 @@ _LEARNED = TypeAdapter(Learned)
 _CONTROL = TypeAdapter(Control)
 _SPEC = TypeAdapter(Spec)
 _STEERING = TypeAdapter(Steering)
+_RECORDING = TypeAdapter(Recording)
+_TRAIN = TypeAdapter(Train)
+_TRIAL = TypeAdapter(Trial)
+_REJECTION = TypeAdapter(Rejection)
 
 
 class Records:
+    """`begun` are the releases that this process has begun, or has tried to."""
+
     def __init__(self, state: StateStore) -> None:
         self._state = state
+        self.begun: set[str] = set()
         self._parsed: dict[str, tuple[int, object]] = {}
         self._folders: dict[str, tuple[int, dict[str, object]]] = {}
 
@@ -80,6 +104,26 @@ class Records:
         named = {key.rpartition("/"): learned for key, learned in found.items()}
         return {(model, int(version)): each for (model, _, version), each in named.items()}
 
+    async def trials(self) -> dict[tuple[str, CheckKind], Trial]:
+        """Of the newest release of each model."""
+        found = await self._all("evidence/", _TRIAL)
+        named = {key.rpartition("/"): trial for key, trial in found.items()}
+        return {(release, CheckKind(kind)): each for (release, _, kind), each in named.items()}
+
+    async def trials_of(self, release_id: str) -> dict[CheckKind, Trial]:
+        """Of any release, also of one that was followed by others."""
+        found = {}
+        for prefix in ("archive/evidence/", "evidence/"):
+            for stored in await self._state.scan(f"{prefix}{release_id}/"):
+                kind = CheckKind(stored.key.rpartition("/")[2])
+                found[kind] = _TRIAL.validate_json(stored.value)
+        return found
+
+    async def rejected(self) -> dict[tuple[str, int], Rejection]:
+        found = await self._all("rejected/", _REJECTION)
+        named = {key.rpartition("/"): rejection for key, rejection in found.items()}
+        return {(model, int(version)): each for (model, _, version), each in named.items()}
+
     async def control(self) -> Control:
         stored = await self._state.get("control")
         return _CONTROL.validate_json(stored.value) if stored else Control()
@@ -103,45 +147,74 @@ class Records:
         stored = await self._state.get(f"steering/{model}")
         return (self._parse(stored, _STEERING) if stored else Steering()), stored
 
+    async def all_recording(self) -> dict[str, Recording]:
+        return await self._all("recording/", _RECORDING)
+
+    async def recording(self, model: str) -> tuple[Recording, Stored | None]:
+        """Which of the model's requests are kept, and the object that says it."""
+        stored = await self._state.get(f"recording/{model}")
+        return (self._parse(stored, _RECORDING) if stored else Recording()), stored
+
     async def keep(self, model: str, kept: Kept) -> None:
-        await self._overwrite(f"kept/{model}", _dump(_KEPT, kept))
+        await self._overwrite(f"kept/{model}", _dump(kept))
 
     async def let_go(self, model: str) -> None:
         await self._remove(f"kept/{model}")
 
     async def set_aside(self, model: str, quarantine: Quarantine) -> None:
-        await self._overwrite(f"quarantine/{model}", _dump(_QUARANTINE, quarantine))
+        await self._overwrite(f"quarantine/{model}", _dump(quarantine))
 
     async def readmit(self, model: str) -> None:
         await self._remove(f"quarantine/{model}")
 
+    async def set_trial(self, release_id: str, kind: CheckKind, trial: Trial) -> None:
+        await self._overwrite(f"evidence/{release_id}/{kind}", _dump(trial))
+
+    async def reject(self, model: str, version: int, rejection: Rejection) -> None:
+        await self._overwrite(f"rejected/{model}/{version}", _dump(rejection))
+
+    async def clear_rejection(self, model: str, version: int) -> None:
+        await self._remove(f"rejected/{model}/{version}")
+
     async def set_demand(self, model: str, demand: Demand) -> None:
-        await self._overwrite(f"demand/{model}", _dump(_DEMAND, demand))
+        await self._overwrite(f"demand/{model}", _dump(demand))
 
     async def set_learned(self, model: str, version: int, learned: Learned) -> None:
-        await self._overwrite(f"learned/{model}/{version}", _dump(_LEARNED, learned))
+        await self._overwrite(f"learned/{model}/{version}", _dump(learned))
 
     async def set_control(self, control: Control) -> None:
-        await self._overwrite("control", _dump(_CONTROL, control))
+        await self._overwrite("control", _dump(control))
 
     async def set_spec(self, model: str, spec: Spec, *, expect: int | None) -> Stored:
         """Raises StateConflict when it is not as `expect` says any more."""
-        return await self._state.put(f"spec/{model}", _dump(_SPEC, spec), expect=expect)
+        return await self._state.put(f"spec/{model}", _dump(spec), expect=expect)
 
     async def set_steering(self, model: str, steering: Steering, *, expect: int | None) -> Stored:
         """Raises StateConflict when it is not as `expect` says any more."""
-        return await self._state.put(f"steering/{model}", _dump(_STEERING, steering), expect=expect)
+        return await self._state.put(f"steering/{model}", _dump(steering), expect=expect)
 
     async def end_steering(self, model: str, *, expect: int) -> None:
         """Raises StateConflict when it is not as `expect` says any more."""
         await self._state.delete(f"steering/{model}", expect=expect)
         self._parsed.pop(f"steering/{model}", None)
 
+    async def set_recording(
+        self, model: str, recording: Recording, *, expect: int | None
+    ) -> Stored:
+        """Raises StateConflict when it is not as `expect` says any more."""
+        value = _dump(recording)
+        return await self._state.put(f"recording/{model}", value, expect=expect)
+
+    async def end_recording(self, model: str, *, expect: int) -> None:
+        """Raises StateConflict when it is not as `expect` says any more."""
+        await self._state.delete(f"recording/{model}", expect=expect)
+        self._parsed.pop(f"recording/{model}", None)
+
     async def set_desired(self, model: str, desired: Desired) -> None:
-        await self._overwrite(f"desired/{model}", _dump(_DESIRED, desired))
+        await self._overwrite(f"desired/{model}", _dump(desired))
 
     async def set_serving(self, model: str, version: int) -> None:
-        await self._overwrite(f"serving/{model}", _dump(_SERVING, version))
+        await self._overwrite(f"serving/{model}", _dump(version))
 
     async def begin_release(self, release: Release) -> None:
         """Record a model's next release; the one before it goes to the archive.
@@ -156,8 +229,12 @@ class Records:
             if ended.is_active:
                 raise StateConflict(f"{ended.id} is {ended.state}")
             await self._overwrite(f"archive/release/{ended.id}", before.value)
+            for stored in await self._state.scan(f"evidence/{ended.id}/"):
+                await self._overwrite(f"archive/{stored.key}", stored.value)
+                await self._remove(stored.key)
         expect = before.revision if before else None
-        await self._state.put(key, _dump(_RELEASE, release), expect=expect)
+        self.begun.add(release.id)
+        await self._state.put(key, _dump(release), expect=expect)
 
     async def move_release(self, release: Release) -> None:
         """Record a release's next state.
@@ -168,7 +245,7 @@ class Records:
         before = await self._state.get(f"release/{release.model}")
         if before is None or _RELEASE.validate_json(before.value).id != release.id:
             raise StateConflict(f"{release.id} is not the newest release of {release.model}")
-        await self._state.put(before.key, _dump(_RELEASE, release), expect=before.revision)
+        await self._state.put(before.key, _dump(release), expect=before.revision)
 
     async def release(self, release_id: str) -> Release | None:
         for release in (await self.releases()).values():
@@ -178,13 +255,11 @@ class Records:
         return _RELEASE.validate_json(archived.value) if archived else None
 
     async def begin_operation(self, operation: Operation) -> None:
-        await self._state.put(
-            f"operation/{operation.id}", _dump(_OPERATION, operation), expect=None
-        )
+        await self._state.put(f"operation/{operation.id}", _dump(operation), expect=None)
 
     async def end_operation(self, operation: Operation) -> None:
         """Move an operation to the archive; readers find it in at least one place."""
-        await self._overwrite(f"archive/operation/{operation.id}", _dump(_OPERATION, operation))
+        await self._overwrite(f"archive/operation/{operation.id}", _dump(operation))
         await self._remove(f"operation/{operation.id}")
 
     async def operation(self, operation_id: str) -> Operation | None:
@@ -193,6 +268,41 @@ class Records:
             if stored is not None:
                 return _OPERATION.validate_json(stored.value)
         return None
+
+    async def trains(self) -> dict[str, Train]:
+        """Those that go on."""
+        return await self._all("train/", _TRAIN)
+
+    async def ended_trains(self) -> dict[str, Train]:
+        found = [_TRAIN.validate_json(s.value) for s in await self._state.scan("archive/train/")]
+        return {train.id: train for train in found}
+
+    async def train(self, train_id: str) -> Train | None:
+        for key in (f"train/{train_id}", f"archive/train/{train_id}"):
+            stored = await self._state.get(key)
+            if stored is not None:
+                return _TRAIN.validate_json(stored.value)
+        return None
+
+    async def begin_train(self, train: Train) -> None:
+        """Raises StateConflict when another one began in the same millisecond."""
+        await self._state.put(f"train/{train.id}", _dump(train), expect=None)
+
+    async def move_train(self, before: Train, after: Train) -> None:
+        """Record how far a train is; one that is over goes to the archive.
+
+        Raises:
+            StateConflict: it is not as `before` says any more.
+        """
+        key = f"train/{before.id}"
+        stored = await self._state.get(key)
+        if stored is None or _TRAIN.validate_json(stored.value) != before:
+            raise StateConflict(f"{key} is not what it was any more")
+        if after.is_over:
+            await self._overwrite(f"archive/{key}", _dump(after))
+            await self._state.delete(key, expect=stored.revision)
+        else:
+            await self._state.put(key, _dump(after), expect=stored.revision)
 
     async def _all(self, prefix: str, adapter: TypeAdapter[T]) -> dict[str, T]:
         """Read again only after a change; a change while it is read is seen the next time."""
@@ -230,5 +340,6 @@ class Records:
                 await self._state.put(key, value, expect=before.revision if before else None)
 
 
-def _dump(adapter: TypeAdapter[T], value: T) -> str:
-    return adapter.dump_json(value).decode()
+def _dump(value: object) -> str:
+    """A figure may be infinite: how far an answer of another shape is off."""
+    return to_json(value, inf_nan_mode="constants").decode()

@@ -18,10 +18,10 @@ from sidecar.core.fleet import (
     Profile,
     StoredModel,
 )
-from sidecar.core.release import CAN_ROLL_BACK, Release, admit, release_id
+from sidecar.core.release import Release
 from sidecar.core.spec import Spec, with_spec
 from sidecar.core.steering import Steering
-from sidecar.errors import Conflict, Impossible, StateConflict, UnknownObject
+from sidecar.errors import Conflict, UnknownObject
 from sidecar.ports import Stored
 from sidecar.runtime.activate import quarantined
 from sidecar.runtime.world import World
@@ -37,54 +37,18 @@ class Requests:
         self._profile = profile
 
     async def load(self, model: str, *, actor: str) -> Operation:
-        await self._stored(model)
+        await self.stored(model)
         await self._refuse_in_quarantine(model)
         return await self._want(OperationKind.LOAD, model, loaded=True, actor=actor)
 
     async def unload(self, model: str, *, actor: str) -> Operation:
-        stored = await self._stored(model)
+        stored = await self.stored(model)
         if stored.tier is Tier.HOT and self._profile() is Profile.PRODUCTION:
             raise Conflict(
                 "model_is_hot", f"{model} is hot and stays loaded; make its tier cold first"
             )
-        await self._refuse_during_release(model)
+        await self.refuse_during_release(model)
         return await self._want(OperationKind.UNLOAD, model, loaded=False, actor=actor)
-
-    async def release(self, model: str, version: int, *, actor: str) -> Operation:
-        stored = await self._stored(model)
-        refuse_absent_version(stored, version)
-        serving = (await self._records.serving()).get(model)
-        if version == serving:
-            raise Conflict("already_serving", f"version {version} of {model} serves already")
-        await self._refuse_during_release(model)
-        if serving is not None and serving in stored.versions:
-            await self._refuse_other_signature(model, serving, version)
-        now_s = time.time()
-        release = admit(
-            release_id=release_id(model, version, now_s),
-            model=model,
-            version=version,
-            base=serving,
-            actor=actor,
-            at_s=now_s,
-        )
-        try:
-            await self._records.begin_release(release)
-        except StateConflict as error:
-            raise Conflict("release_active", f"{model} is being released: {error}") from error
-        operation = _operation(OperationKind.RELEASE, model, actor, release_id=release.id)
-        return await self._begin(operation)
-
-    async def roll_back(self, model: str, *, actor: str) -> Operation:
-        await self._stored(model)
-        release = (await self._records.releases()).get(model)
-        if release is None or release.base is None or release.state not in CAN_ROLL_BACK:
-            raise Conflict(
-                "nothing_to_roll_back",
-                f"{model} has no release to roll back: {_describe(release)}",
-            )
-        operation = _operation(OperationKind.ROLLBACK, model, actor, release_id=release.id)
-        return await self._begin(operation)
 
     async def ensure(self, model: str, *, timeout_s: float) -> Heat:
         """Return when the model answers; it is loaded and warmed once, however many ask.
@@ -93,7 +57,7 @@ class Requests:
             TooLate, Quarantined, DoesNotFit, NotNow: see `Waiting.wait_for`.
         """
         if not self._world.waiting.answers(model):
-            await self._stored(model)
+            await self.stored(model)
         began_s, outcome = time.monotonic(), "refused"
         try:
             heat = await self._world.waiting.wait_for(model, timeout_s)
@@ -104,7 +68,7 @@ class Requests:
 
     async def unquarantine(self, model: str, *, actor: str) -> None:
         """Let a model be loaded again as if it had never failed."""
-        await self._stored(model)
+        await self.stored(model)
         quarantine = (await self._records.quarantine()).get(model)
         if quarantine is None:
             raise Conflict("not_quarantined", f"{model} is not in quarantine")
@@ -157,15 +121,16 @@ class Requests:
     async def _want(
         self, kind: OperationKind, model: str, *, loaded: bool, actor: str
     ) -> Operation:
-        operation = _operation(kind, model, actor)
+        operation = new_operation(kind, model, actor)
         kept = (await self._records.kept()).get(model)
         # A person has the last word, also when the clock has been set back.
         asked_at_s = max(operation.created_at_s, kept.since_s if kept else 0.0)
         desired = Desired(loaded=loaded, requested_at_s=asked_at_s)
         await self._records.set_desired(model, desired)
-        return await self._begin(operation)
+        return await self.begin(operation)
 
-    async def _begin(self, operation: Operation) -> Operation:
+    async def begin(self, operation: Operation) -> Operation:
+        """Record that somebody asked for it; the loop does it."""
         await self._records.begin_operation(operation)
         detail = {
             "operation": operation.id,
@@ -176,7 +141,8 @@ class Requests:
         await self._world.telemetry.record(event)
         return operation
 
-    async def _stored(self, model: str) -> StoredModel:
+    async def stored(self, model: str) -> StoredModel:
+        """What the store has of it now, as it is to be treated. Raises UnknownObject."""
         models, _ = await self._world.store.scan()
         if model not in models:
             raise UnknownObject(
@@ -190,23 +156,13 @@ class Requests:
         if quarantine is not None and quarantine.holds(time.time()):
             raise quarantined(model, quarantine)
 
-    async def _refuse_other_signature(self, model: str, serving: int, version: int) -> None:
-        store = self._world.store
-        ours = (await store.manifest(model, serving)).signature
-        changes = ours.difference((await store.manifest(model, version)).signature)
-        if changes:
-            raise Impossible(
-                "signature_changed",
-                f"version {version} of {model} does not take the requests that version "
-                f"{serving} takes: {'; '.join(changes)}; publish it as a model of its own",
-            )
-
-    async def _refuse_during_release(self, model: str) -> None:
+    async def refuse_during_release(self, model: str) -> None:
+        """Raises Conflict while a release of the model goes on."""
         release = (await self._records.releases()).get(model)
         if release is not None and release.is_active:
             raise Conflict(
                 "release_active",
-                f"{model} is being released: {_describe(release)}; wait for it or roll it back",
+                f"{model} is being released: {describe(release)}; wait for it or roll it back",
             )
 
 
@@ -220,7 +176,7 @@ def refuse_absent_version(stored: StoredModel, version: int) -> None:
         )
 
 
-def _operation(
+def new_operation(
     kind: OperationKind, model: str, actor: str, *, release_id: str | None = None
 ) -> Operation:
     return Operation(
@@ -233,7 +189,7 @@ def _operation(
     )
 
 
-def _describe(release: Release | None) -> str:
+def describe(release: Release | None) -> str:
     if release is None:
         return "it never had one"
     if release.base is None and not release.is_active:

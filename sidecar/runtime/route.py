@@ -8,7 +8,7 @@ from dataclasses import replace
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import Snapshot
 from sidecar.core.replicas import revision
-from sidecar.core.routing import Replica, Routes, has_unproven, looked_at, routes_of
+from sidecar.core.routing import Replica, Routes, Split, has_unproven, looked_at, routes_of
 from sidecar.core.traffic import Traffic
 from sidecar.errors import GatewayError
 from sidecar.ports import Gateway
@@ -45,6 +45,7 @@ class Router:
         self._others: tuple[Replica, ...] | None = None if has_others else ()
         self._snapshot: Snapshot | None = None
         self._wanted: Routes | None = None
+        self._told: Routes | None = None
         self._changed = asyncio.Event()
         self._moved = asyncio.Condition()
         self._acknowledged = ("", -FORGOTTEN_AFTER_S)
@@ -72,9 +73,26 @@ class Router:
         self._want()
 
     @property
+    def has_gateway(self) -> bool:
+        """Whether this sidecar drives the gateway."""
+        return self._gateway is not None
+
+    @property
     def is_alone(self) -> bool:
         """Whether all that the gateway counts is meant for our own replica."""
-        return not self._others
+        return self._others == ()
+
+    @property
+    def weights(self) -> Mapping[str, Mapping[int, int]]:
+        """By model, how the gateway shares requests among versions now.
+
+        While that changes, each version that it may name has the weight 0.
+        """
+        if self._gateway is None:
+            return {}
+        holds = self.applied.splits if self.applied else {}
+        told = [routes.splits for routes in (self._told, self._wanted) if routes is not None]
+        return {model: _weights(model, holds, *told) for model in holds.keys() | set().union(*told)}
 
     async def acknowledge(self, models_revision: str) -> None:
         """Another sidecar's gateway routes this `revision` of our models."""
@@ -82,12 +100,15 @@ class Router:
         async with self._moved:
             self._moved.notify_all()
 
-    async def run(self) -> None:
-        """Until cancelled."""
+    async def run(self, resplit: Callable[[], object] = lambda: None) -> None:
+        """Until cancelled. `resplit` is called when the gateway shares requests otherwise."""
         while self._gateway is not None:
             await self._changed_or(REFRESH_EVERY_S if self.problem is None else AGAIN_AFTER_S)
             if self._wanted is not None:
+                before = self.weights
                 await self._apply(self._gateway, self._wanted)
+                if self.weights != before:
+                    resplit()
 
     async def until_routed(self, model: str) -> None:
         """Return when requests for the model are sent to a replica that answers for it."""
@@ -138,6 +159,7 @@ class Router:
                     continue
 
     async def _apply(self, gateway: Gateway, routes: Routes) -> None:
+        self._told = routes
         try:
             await gateway.apply(routes)
         except GatewayError as error:
@@ -162,3 +184,10 @@ class Router:
 
     async def _tell(self, name: EventName, **detail: str) -> None:
         await self._telemetry.record(Event(name=name, detail=detail))
+
+
+def _weights(model: str, *splits: Mapping[str, Split]) -> Mapping[int, int]:
+    found = [split.weights if (split := each.get(model)) else {} for each in splits]
+    if all(weights == found[0] for weights in found):
+        return found[0]
+    return dict.fromkeys(sorted(set().union(*found)), 0)

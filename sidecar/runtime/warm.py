@@ -32,7 +32,7 @@ class Warmer:
             ContractError: the samples cannot be read.
         """
         requests = await self._world.store.warmup_requests(model, version)
-        shapes = _shapes(await self._world.store.manifest(model, version), requests)
+        shapes = shapes_of(await self._world.store.manifest(model, version), requests)
         learned = self._world.board.learned.get((model, version))
         known_ms = {curve.shape: curve.steady_ms for curve in (learned.curves if learned else ())}
 
@@ -69,7 +69,7 @@ class Warmer:
         return self._rule.curve(shape, latencies_ms, seconds=ended_s - began_s, steady=steady)
 
 
-def _shapes(manifest: Manifest, requests: Sequence[Tensors]) -> list[str]:
+def shapes_of(manifest: Manifest, requests: Sequence[Tensors]) -> list[str]:
     """The generator's names for the shapes; those of the tensors where it measured others."""
     measured = manifest.cost.shapes
     if len(measured) == len(requests):

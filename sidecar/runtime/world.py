@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidecar.core.fleet import Server
-from sidecar.ports import MemoryMeter, ModelServer, ModelStore, PageCache, ServerProcess, Stage
+from sidecar.ports import (
+    MemoryMeter,
+    ModelServer,
+    ModelStore,
+    PageCache,
+    Recordings,
+    ServerProcess,
+    Stage,
+)
 from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
 from sidecar.runtime.records import Records
@@ -14,14 +22,18 @@ from sidecar.runtime.telemetry import Telemetry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
+    """With `is_shadowed`, what are two servers to the others is one process."""
+
     servers: Mapping[Server, ModelServer]
     stages: Mapping[Server, Stage]
     store: ModelStore
     process: ServerProcess
     meter: MemoryMeter
     page_cache: PageCache
+    recordings: Recordings
     records: Records
     board: Board
     waiting: Waiting
     router: Router
     telemetry: Telemetry
+    is_shadowed: bool = False

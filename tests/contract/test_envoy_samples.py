@@ -1,4 +1,4 @@
-"""Envoy's copies of requests for the comparison of two versions; small servers stand for Triton."""
+"""Envoy's copies of requests, to be compared or recorded; small servers stand for Triton."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -102,6 +102,21 @@ async def test_the_sidecar_gets_a_copy_that_can_be_told_from_a_request(
     )
     assert [is_sample(seen) for seen in (copy, request, mirrored)] == [True, False, False]
     assert (copy.path, copy.body) == (request.path, request.body)
+
+
+@over_all_protocols
+async def test_a_copy_needs_no_mirror(world: World, protocol: str) -> None:
+    await world.front.route(world.triton.replica("m", "n"), samples={"m": 100})
+    raw = f"recorded over {protocol}".encode()
+
+    got = await world.client.ask(protocol, raw=raw)
+    await world.client.ask(protocol, "n", raw=raw)
+
+    assert (got.is_ok, got.server) == (True, "triton")
+    await come(world.activator, raw)
+    assert [is_sample(seen) for seen in asked(world.activator, raw)] == [True]
+    assert [is_sample(seen) for seen in asked(world.triton, raw)] == [False, False]
+    assert asked(world.canary, raw) == []
 
 
 @over_all_protocols

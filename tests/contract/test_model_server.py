@@ -23,6 +23,7 @@ from sidecar.adapters.stage import StageFolder
 from sidecar.adapters.triton_grpc import TritonGrpc
 from sidecar.core.fleet import VersionState
 from sidecar.core.stage_config import stage_config
+from sidecar.core.trial import Served
 from sidecar.core.wanted import Placement
 from sidecar.errors import NotExplicit, Refused, ServerLost
 from sidecar.ports import ModelServer
@@ -230,6 +231,30 @@ async def test_requests_are_counted_from_the_load_on_with_those_of_the_warm_up(
 
     await subject.load(2)
     await subject.served({MODEL: {2: warm_up_requests(subject, 2)}})
+
+
+async def test_the_versions_of_one_model_are_counted_with_their_failures(
+    subject: Subject,
+) -> None:
+    """A Python backend tells nobody of failures, and what it is never asked is not counted."""
+    with pytest.raises(Refused, match=f"requested model '{MODEL}' is not available"):
+        await subject.server.served(MODEL)
+    await subject.load(1, 2)
+    await subject.query(1)
+    sample = read_golden(subject.store.version(MODEL, 2).golden)[0]
+    for inputs in ({}, {**sample.inputs, "ids": np.full_like(sample.inputs["ids"], 2**40)}):
+        with pytest.raises(Refused):
+            await subject.server.infer(MODEL, 2, inputs, timeout_s=QUERY_S)
+
+    expected = {
+        1: Served(succeeded=warm_up_requests(subject, 1) + golden_samples(subject, 1)),
+        2: Served(succeeded=warm_up_requests(subject, 2) + 1),
+    }
+
+    async def is_counted() -> bool:
+        return await subject.server.served(MODEL) == expected
+
+    await eventually(is_counted, f"the statistics say {expected}")
 
 
 async def test_a_reload_counts_requests_from_zero(subject: Subject) -> None:

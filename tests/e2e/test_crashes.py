@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.triton, pytest.mark.timeout(180)]
         "canary_loading",
         "verifying",
         "canary_warming",
+        "measuring",
+        "comparing",
         "promoting",
         "soaking",
         "finishing",
@@ -42,7 +44,7 @@ def test_a_release_survives_the_death_of_the_sidecar(running: Running, state: st
     assert running.answering_version() == GOOD
 
 
-@pytest.mark.parametrize("state", ["canary_loading", "canary_warming"])
+@pytest.mark.parametrize("state", ["canary_loading", "canary_warming", "comparing"])
 def test_a_release_survives_the_death_of_the_canary(running: Running, state: str) -> None:
     running.shelf.publish("short_form", GOOD)
     with running.traffic() as traffic:

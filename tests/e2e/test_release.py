@@ -32,6 +32,8 @@ def test_a_good_version_gets_the_traffic_without_a_lost_request(running: Running
         "canary_loading",
         "verifying",
         "canary_warming",
+        "measuring",
+        "comparing",
         "promoting",
         "soaking",
         "finishing",
@@ -168,7 +170,7 @@ def test_requests_that_cannot_be_are_problems_and_change_nothing(
 
     releases = "/v1/models/short_form/releases"
     assert problem(releases, {"version": 1})[:2] == (409, "already_serving")
-    assert problem(releases, {"version": 6})[:2] == (409, "release_active")
+    assert problem(releases, {"version": GOOD})[:2] == (409, "release_active")
     status, code, detail = problem(releases, {"version": 9})
     assert (status, code) == (404, "unknown_version")
     assert "1, 2, 6" in detail

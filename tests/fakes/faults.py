@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 _FAULT = re.compile(
     r"(?P<call>check|index|load|unload|infer|stats|measure)"
-    r"(?: (?P<model>[A-Za-z_]\w*)(?: (?P<version>\d+))?)?: "
+    r"(?: (?P<model>[A-Za-z_][\w-]*)(?: (?P<version>\d+))?)?: "
     r"(?P<what>refused|fails|ignored|lost after|lost|kill|slow)"
     r"(?: '(?P<text>.*)')?(?: (?P<seconds>[\d.]+)s)?(?: x(?P<times>\d+))?"
 )

@@ -4,7 +4,9 @@ It does what TRITON was seen to do (`tests/contract/test_model_server.py` runs o
 refuses use that would endanger a real one: whatever it refused is in `violations`.
 
 A version's `model.onnx` may be JSON (`tests.builders.publish`): y = scale x, or an error at
-load. Any other version answers its own golden samples.
+load. It may also say: `takes_s` by batch size, `nan_from` which batch size on, the bytes that it
+`leaks` with each request, and that it `tells_failures`, as backends in C++ do. Any other version
+answers its own golden samples.
 """
 
 import asyncio
@@ -24,9 +26,11 @@ from contract.layout import CONFIG, ONNX_MODEL, VersionFolder
 from contract.samples import GoldenSample, Tensors, read_golden
 from contract.warmup import warmup_requests
 from sidecar.core.fleet import VersionState
+from sidecar.core.memory import CPU, Device, Reading
+from sidecar.core.trial import Served
 from sidecar.errors import NotExplicit, Refused, ServerLost
 from tests.fakes.faults import Fault, parse_fault
-from tests.fakes.meter import Copy, FakeMeter
+from tests.fakes.meter import ENDLESS, Copy, FakeMeter
 
 REST_AFTER_LOAD_S = 0.05
 # Clocks of different loops round differently.
@@ -48,7 +52,25 @@ class _Loaded:
     compute: Compute
     copy: Copy
     served: int
+    behaviour: Mapping[str, Any] = field(default_factory=dict)
     executions: int = 0
+    failed: int = 0
+
+    async def answer(self, inputs: Tensors) -> Tensors:
+        self.executions += 1
+        takes_s = self.behaviour.get("takes_s", {}).get(str(len(inputs.get("x", ()))))
+        if takes_s:
+            await asyncio.sleep(takes_s)
+        self.copy.bytes += self.behaviour.get("leaks", 0)
+        try:
+            outputs = self.compute(inputs)
+        except Refused:
+            told = self.behaviour.get("tells_failures", False)
+            self.failed += told
+            self.served += not told
+            raise
+        self.served += 1
+        return outputs
 
 
 @dataclass(slots=True)
@@ -80,6 +102,7 @@ class FakeTriton:
         faults: Iterable[str] = (),
         load_s: float = 0.01,
         unload_s: float = 0.01,
+        infer_s: float = 0.0,
         memory: FakeMeter | None = None,
     ) -> None:
         """Loads that `memory` has no room for are refused as ONNX Runtime would."""
@@ -89,6 +112,7 @@ class FakeTriton:
         self._faults = [parse_fault(line) for line in faults]
         self.load_s = load_s
         self.unload_s = unload_s
+        self.infer_s = infer_s
         self._memory = memory or FakeMeter()
         self._models: dict[str, _Model] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -135,6 +159,14 @@ class FakeTriton:
         """Inferences since the version was loaded, warm-up included; a reload starts anew."""
         return self._models[model].loaded[version].executions
 
+    def held_bytes(self) -> dict[str, int]:
+        """By model, its loaded versions together."""
+        return {
+            name: sum(loaded.copy.bytes for loaded in model.loaded.values())
+            for name, model in self._models.items()
+            if model.loaded
+        }
+
     async def check(self) -> None:
         await self._answered("check", None, None, self._check())
 
@@ -157,6 +189,9 @@ class FakeTriton:
 
     async def requests_served(self) -> Mapping[str, Mapping[int, int]]:
         return await self._answered("stats", None, None, self._requests_served())
+
+    async def served(self, model: str) -> Mapping[int, Served]:
+        return await self._answered("stats", model, None, self._served(model))
 
     async def _exclusively(self, model: str, call: Coroutine[Any, Any, None]) -> None:
         if model in self._called:
@@ -406,16 +441,49 @@ class FakeTriton:
             )
         for unexpected in sorted(inputs.keys() - expected):
             raise Refused(f"unexpected inference input '{unexpected}' for model '{name}'")
+        # It is answered by what is there now, also when that is unloaded meanwhile.
         loaded = model.loaded[version]
-        loaded.executions += 1
-        loaded.served += 1
-        return loaded.compute(inputs)
+        if self.infer_s:
+            await asyncio.sleep(self.infer_s)
+        return await loaded.answer(inputs)
 
     async def _requests_served(self) -> Mapping[str, Mapping[int, int]]:
         return {
             name: {version: model.loaded[version].served for version in sorted(model.ready)}
             for name, model in self._models.items()
             if model.ready
+        }
+
+    async def _served(self, name: str) -> Mapping[int, Served]:
+        model = self._models.get(name)
+        if model is None or not model.ready:
+            raise Refused(f"requested model '{name}' is not available")
+        return {
+            version: Served(
+                succeeded=model.loaded[version].served, failed=model.loaded[version].failed
+            )
+            for version in sorted(model.ready)
+        }
+
+
+class OwnMeter:
+    """A `ports.MemoryMeter` of what one server itself holds, whatever device it shares."""
+
+    def __init__(self, triton: FakeTriton, *, sees_models: bool = True) -> None:
+        """Without `sees_models` these live in the server's own process."""
+        self._triton = triton
+        self._sees_models = sees_models
+
+    async def read(self) -> Mapping[Device, Reading]:
+        by_model = self._triton.held_bytes()
+        total = sum(by_model.values())
+        return {
+            CPU: Reading(
+                capacity_bytes=ENDLESS,
+                used_bytes=total,
+                server_bytes=total,
+                by_model=by_model if self._sees_models else {},
+            )
         }
 
 
@@ -436,7 +504,7 @@ def _loaded(folder: Path, config: ModelConfig, copy: Copy) -> _Loaded:
         return _Loaded(compute, copy, _warm_up_requests(config))
     if behaviour["broken"]:
         raise Refused(behaviour["broken"])
-    loaded = _Loaded(partial(_scaled, behaviour), copy, _warm_up_requests(config))
+    loaded = _Loaded(partial(_scaled, behaviour), copy, _warm_up_requests(config), behaviour)
     for inputs in warmup_requests(config, folder.parent / "warmup"):
         if behaviour["broken_warmup"]:
             raise Refused(behaviour["broken_warmup"])
@@ -458,6 +526,8 @@ def _scaled(behaviour: dict[str, Any], inputs: Tensors) -> Tensors:
     if behaviour["refuses"] is not None and behaviour["refuses"] in x:
         raise Refused(f"Internal: {behaviour['refuses']:g} is out of range")
     y = np.float32(behaviour["scale"]) * x
+    if len(x) >= behaviour.get("nan_from", len(x) + 1):
+        y = y * np.float32(np.nan)
     return {"y": np.where(x > behaviour["wrong_above"], np.float32(0), y)}
 
 

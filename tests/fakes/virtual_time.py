@@ -17,6 +17,7 @@ START_S = 1_000_000.0
 _CLOCKED = (
     "activate",
     "board",
+    "check",
     "collect",
     "drain",
     "drive",
@@ -25,9 +26,13 @@ _CLOCKED = (
     "lanes",
     "learn",
     "loop",
+    "releases",
+    "trains",
     "requests",
     "route",
     "telemetry",
+    "trains",
+    "trials",
     "warm",
 )
 

@@ -15,6 +15,7 @@ from contract.intent import Tier
 from sidecar.core.fleet import OperationKind, Server
 from sidecar.core.memory import CPU, Device
 from sidecar.core.policy import Policy
+from sidecar.core.strategy import DEFAULT_STRATEGY, Approval, Copies, Strategy
 from tests.builders import MIB, model
 from tests.simulation import Fate, Refusal, World
 
@@ -164,6 +165,14 @@ def stories(draw: st.DrawFn) -> list[Happening]:
     return happenings
 
 
+STRATEGIES = [
+    DEFAULT_STRATEGY,
+    Strategy(shift=(5, 50), bake_s=30.0),
+    Strategy(copies=Copies.ONE_AT_A_TIME),
+    Strategy(approval=Approval.MANUAL, soak_s=0.0),
+]
+
+
 def _budget(mib: int) -> dict[Device, int]:
     return {CPU: mib * MIB}
 
@@ -189,6 +198,7 @@ def worlds(draw: st.DrawFn) -> World:
             for name in names
             for version in VERSIONS
         },
+        strategy=draw(st.sampled_from(STRATEGIES)),
         policy=Policy(
             soak_s=draw(st.sampled_from([0.0, 60.0])),
             parallel_loads=draw(st.integers(1, 2)),
@@ -232,7 +242,7 @@ def test_a_version_gets_the_traffic_if_and_only_if_it_is_good(fate: Fate) -> Non
     world.come_to_rest()
     world.check_rest()
 
-    (ended,) = world.ended
+    ended = next(each for each in world.ended if each.kind is OperationKind.RELEASE)
     assert world.serving == {"a": 2 if fate is Fate.GOOD else 1}
     assert (ended.error is None) == (fate is Fate.GOOD)
 

@@ -5,7 +5,8 @@ budget 100MiB                    memory for models
 request long_form                comes now, and waits where the model is not loaded
 fate short_form 2 wrong          see `tests.simulation.Fate`
 recorded short_form 1            version 1 served before
-ask release short_form 2         also: load, unload, rollback
+strategy shift=5,50              of releases from now on; also copies, approval
+ask release short_form 2         also: load, unload, rollback, promote, pause, resume, abort
 kill serving                     also: restart
 new sidecar                      the old one died
 unmount / mount                  the store
@@ -30,10 +31,12 @@ from sidecar.core.actions import (
     Note,
     ReadAhead,
     Readmit,
+    Reject,
     Remove,
     Restart,
     SaveRelease,
     SaveServing,
+    SaveTrain,
     SetAside,
     Settle,
     Work,
@@ -42,13 +45,15 @@ from sidecar.core.activation import Answers, NotServed, Resting
 from sidecar.core.fleet import OperationKind, Quarantine, Server
 from sidecar.core.memory import CPU
 from sidecar.core.policy import Policy
-from sidecar.core.release import ReleaseState
+from sidecar.core.release import WATCHED, ReleaseState
 from sidecar.core.status import model_status, unready
+from sidecar.core.strategy import Strategy
 from tests.builders import MIB, NOW_S, model
 from tests.simulation import Fate, Refusal, World
 
 RULE = "----"
 MOST_CYCLES = 100
+IN_ROUNDS = WATCHED | {ReleaseState.COMPARING}
 
 
 def replay(text: str) -> str:
@@ -119,6 +124,13 @@ def _wait(world: World, seconds: str) -> None:
     world.now_s += float(seconds.removesuffix("s"))
 
 
+def _strategy(world: World, *words: str) -> None:
+    said: dict[str, object] = dict(word.split("=") for word in words)
+    if "shift" in said:
+        said["shift"] = [int(share) for share in str(said["shift"]).split(",")]
+    world.strategy = Strategy.model_validate(said)
+
+
 def _ask(world: World, kind: str, name: str, *version: str) -> Iterator[str]:
     try:
         world.ask(OperationKind(kind), name, *map(int, version))
@@ -151,12 +163,21 @@ def _run(world: World, *until: str) -> Iterator[str]:
             if planned.wake_at_s is None:
                 return
             waited_s = planned.wake_at_s - world.now_s
-            yield f"wait    {waited_s:.1f} s"
+            if not any(release.state in IN_ROUNDS for release in world.releases.values()):
+                yield f"wait    {waited_s:.1f} s"
             world.now_s = planned.wake_at_s
     yield "..."
 
 
 def _carry_out(world: World, work: Work) -> Iterator[str]:
+    if isinstance(work, Check) and work.trial is not None:
+        # The first round stands for all of them.
+        world.finish(work)
+        return
+    yield from _first(world, work)
+
+
+def _first(world: World, work: Work) -> Iterator[str]:
     yield _describe_work(work)
     failures, outcomes = dict(world.failures), dict(world.outcomes)
     world.finish(work)
@@ -177,6 +198,10 @@ def _describe_note(note: Note) -> str:
             return f"record  {name} {version}: {reason}"
         case Keep() | LetGo() | SetAside() | Readmit():
             return _describe_residency(note)
+        case Reject(model=name, version=version, rejection=rejection):
+            return f"reject  {name} {version}: {rejection.reason}"
+        case SaveTrain(reason=reason):
+            return reason
         case Settle(operation=operation):
             return f"ended   {operation.kind} {operation.model}: {operation.error or 'done'}"
         case _:
@@ -249,6 +274,7 @@ _COMMANDS: dict[str, Callable[..., Iterator[str] | None]] = {
     "limit": _limit,
     "budget": _budget,
     "request": _request,
+    "strategy": _strategy,
     "ask": _ask,
     "kill": lambda world, server: world.kill(Server(server)),
     "restart": lambda world, server: world.restart(Server(server)),

@@ -158,7 +158,9 @@ def _own_grpc(routes: Routes) -> Iterator[Resource]:
 
 
 def _with_own_routes(routes: Routes) -> Sequence[str]:
-    return sorted(routes.splits.keys() | routes.mirrors.keys() | routes.stateful)
+    return sorted(
+        routes.splits.keys() | routes.mirrors.keys() | routes.samples.keys() | routes.stateful
+    )
 
 
 def _release_of(routes: Routes, name: str) -> Resource:
@@ -195,16 +197,8 @@ def _to_model(
     protocol: str, retry: Resource, routes: Routes | None = None, name: str = ""
 ) -> Resource:
     route: Resource = {"cluster": serving(protocol), "timeout": "0s", "retry_policy": retry}
-    if routes is not None and name in routes.mirrors:
-        route["request_mirror_policies"] = [_mirror(canary(protocol), routes.mirrors[name])]
-    if routes is not None and name in routes.samples:
-        sample = {"header": {"key": SAMPLE_HEADER, "value": "1"}}
-        route["request_mirror_policies"].append(
-            {
-                **_mirror(sampler(protocol), routes.samples[name]),
-                "request_headers_mutations": [{"append": sample}],
-            }
-        )
+    if routes is not None and (copies := list(_copies(protocol, routes, name))):
+        route["request_mirror_policies"] = copies
     warmth = {"key": WARMTH_HEADER, "value": f"%DYNAMIC_METADATA({SEEN}:{WARMTH})%"}
     return {
         "route": route,
@@ -213,6 +207,17 @@ def _to_model(
             {"header": warmth, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
         ],
     }
+
+
+def _copies(protocol: str, routes: Routes, name: str) -> Iterator[Resource]:
+    if name in routes.mirrors:
+        yield _mirror(canary(protocol), routes.mirrors[name])
+    if name in routes.samples:
+        sample = {"header": {"key": SAMPLE_HEADER, "value": "1"}}
+        yield {
+            **_mirror(sampler(protocol), routes.samples[name]),
+            "request_headers_mutations": [{"append": sample}],
+        }
 
 
 def _mirror(cluster: str, percentage: int) -> Resource:

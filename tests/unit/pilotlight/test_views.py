@@ -44,6 +44,7 @@ def model(name: str = "m", **changes: Any) -> dict[str, Any]:
         "priority": 0,
         "warmth": "warmed",
         "ready_versions": [1],
+        "rejected_versions": {},
         "requests_per_hour": 0.0,
         "last_request_at": None,
         "held_bytes": GIB,
@@ -265,6 +266,19 @@ def test_status_ends_with_what_is_amiss() -> None:
         "routes in force",
         "paused since 2026-01-02 11:00:00Z, asked for by ann; profile production",
         "not ready: m: loading; n: loading",
+    ]
+
+
+def test_a_rejected_version_is_told_with_its_reason_and_how_to_clear_it() -> None:
+    rejected = model(rejected_versions={"2": "slower", "3": "it leaks"})
+
+    told = lines(model_table([rejected], limit=None, now=NOW))[1]
+    found = explained(model=rejected)
+
+    assert told.endswith("loaded, warmed and probed; rejected: version 2, 3")
+    assert found[1:3] == [
+        "rejected    version 2: slower; `pilotlight unreject m 2` lets it be released again",
+        "rejected    version 3: it leaks; `pilotlight unreject m 3` lets it be released again",
     ]
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,46 +10,53 @@ import structlog
 
 from contract.layout import Store
 from sidecar.adapters.model_store import StoreFolder
+from sidecar.adapters.shadow import ShadowMeter, StoreBesideShadows, TwoInOne
 from sidecar.adapters.stage import StageFolder
 from sidecar.core.fleet import Operation, Profile, Server
 from sidecar.core.policy import Policy
 from sidecar.core.release import Release
 from sidecar.core.status import unready
-from sidecar.ports import Stored
+from sidecar.ports import MemoryMeter, ModelServer, Stage, Stored
 from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
+from sidecar.runtime.check import Checker
 from sidecar.runtime.collect import Collector
 from sidecar.runtime.drain import Drain
 from sidecar.runtime.drive import Driver
 from sidecar.runtime.execute import Executor
+from sidecar.runtime.held import Scales
 from sidecar.runtime.hold import Hold
 from sidecar.runtime.learn import Learner
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.place import Placer
 from sidecar.runtime.prove import Prover
 from sidecar.runtime.records import Records
+from sidecar.runtime.releases import Releases
 from sidecar.runtime.replicas import Replicas
 from sidecar.runtime.requests import Requests
 from sidecar.runtime.route import Router
 from sidecar.runtime.schedule import Schedule
 from sidecar.runtime.telemetry import Telemetry
+from sidecar.runtime.trials import Trier
 from sidecar.runtime.warm import Warmer
 from sidecar.runtime.world import World
 from tests.fakes.gateway import OWN, FakeGateway
 from tests.fakes.meter import FakeMeter
 from tests.fakes.page_cache import FakePageCache
 from tests.fakes.process import FakeProcess
+from tests.fakes.recordings import FakeRecordings
 from tests.fakes.state import FakeState
-from tests.fakes.triton import FakeTriton
+from tests.fakes.triton import FakeTriton, OwnMeter
 from tests.fakes.virtual_time import run_virtually
 
 POLL_S = 0.01
 RESTART_S = 1.0
+INFER_S = 0.001
 HELD_BYTES = 2**20
 SOAK_S = 5.0
 DRAIN_S = 20.0
 CRASHES = {"work_crashed", "cycle_crashed"}
-_DANGEROUS = frozenset({"load", "unload", "infer", "write", "clear", "put", "delete"})
+_DANGEROUS = frozenset({"load", "unload", "infer", "write", "clear", "put", "delete", "apply"})
 
 
 class Points:
@@ -102,39 +109,48 @@ class Sidecar:
     def __init__(self, rig: "Rig") -> None:
         state = Mortal(rig.state, rig.points)
         telemetry = Telemetry(state)  # type: ignore[arg-type]
+        servers: Mapping[Server, ModelServer] = rig.tritons
+        stages: Mapping[Server, Stage] = {
+            server: StageFolder(rig.root / server, rig.store) for server in Server
+        }
+        weighs_canary: MemoryMeter = OwnMeter(rig.canary)
+        if rig.is_shadowed:
+            both = TwoInOne.on(rig.serving, rig.root / Server.SERVING, rig.store)
+            servers, stages = both.servers, both.stages
+            weighs_canary = ShadowMeter(rig.meter)
+        gateway = rig.gateway and Mortal(rig.gateway, rig.points)
         self.world = World(
-            servers={
-                server: Mortal(triton, rig.points)  # type: ignore[misc]
-                for server, triton in rig.tritons.items()
-            },
-            stages={
-                server: Mortal(StageFolder(rig.root / server, rig.store), rig.points)  # type: ignore[misc]
-                for server in Server
-            },
-            store=StoreFolder(rig.store, {}),
+            servers={server: Mortal(port, rig.points) for server, port in servers.items()},  # type: ignore[misc]
+            stages={server: Mortal(port, rig.points) for server, port in stages.items()},  # type: ignore[misc]
+            store=(StoreBesideShadows if rig.is_shadowed else StoreFolder)(rig.store, {}),
             process=FakeProcess(rig.serving),
             meter=rig.meter,
             page_cache=rig.page_cache,
+            recordings=rig.recordings,
             records=Records(state),  # type: ignore[arg-type]
             board=Board(),
             waiting=Waiting(),
-            router=Router(rig.gateway, OWN, telemetry),
+            router=Router(gateway, OWN, telemetry),  # type: ignore[arg-type]
             telemetry=telemetry,
+            is_shadowed=rig.is_shadowed,
         )
         prover = Prover(self.world, query_timeout_s=5.0)
         learner = Learner(self.world)
         warmer = Warmer(self.world, query_timeout_s=5.0)
+        scales = Scales(self.world, weighs_canary)
+        trier = Trier(self.world, warmer, scales, query_timeout_s=5.0)
         drain = Drain(self.world, longest_s=DRAIN_S)
         driver = Driver(self.world, prover, warmer, learner, drain, load_timeout_s=30.0)
         self.loop = Loop(
             self.world,
-            Executor(self.world, driver, prover),
+            Executor(self.world, driver, Checker(self.world, prover, trier)),
             Collector(self.world, learner),
             policy=rig.policy,
             schedule=Schedule(Profile.PRODUCTION),
             interval_s=1.0,
         )
         self.requests = Requests(self.world, self.loop.profile)
+        self.releases = Releases(self.world, self.requests)
         self.replicas = Replicas({}, {}, self.world.router, telemetry)
         self.running = asyncio.create_task(self.loop.run())
 
@@ -165,7 +181,10 @@ class Sidecar:
 
 class Rig:
     def __init__(self, root: Path, **faults: list[str]) -> None:
-        """`faults` per server: `Rig(path, canary=["infer m 2: kill"])`."""
+        """`faults` per server: `Rig(path, canary=["infer m 2: kill"])`.
+
+        Before `start` it may be given a `gateway`, and may do without a canary: `is_shadowed`.
+        """
         self.root = root
         self.store = Store(root / "store")
         self.state = FakeState()
@@ -173,12 +192,18 @@ class Rig:
         self.points = Points()
         self.meter = FakeMeter(bytes_of=lambda _model, _version: HELD_BYTES)
         self.page_cache = FakePageCache()
+        self.recordings = FakeRecordings()
         self.gateway: FakeGateway | None = None
+        self.is_shadowed = False
         for server in Server:
             (root / server).mkdir()
         self.tritons = {
             server: FakeTriton(
-                root / server, name=server, faults=faults.get(server, []), memory=self.meter
+                root / server,
+                name=server,
+                faults=faults.get(server, []),
+                infer_s=INFER_S,
+                memory=self.meter,
             )
             for server in Server
         }
@@ -280,9 +305,10 @@ def run(
             if supervisor:
                 supervisor.cancel()
             await rig.sidecar.die()
-        assert [triton.violations for triton in rig.tritons.values()] == [[], []]
+        violations = [each for triton in rig.tritons.values() for each in triton.violations]
+        assert violations == [], violations
 
     with structlog.testing.capture_logs() as logs:
         run_virtually(play())
     crashes = [entry for entry in logs if entry["event"] in CRASHES]
-    assert may_crash or crashes == []
+    assert may_crash or crashes == [], crashes

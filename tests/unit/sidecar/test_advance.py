@@ -1,10 +1,11 @@
 """When a release moves on, state by state. Version 1 serves, version 2 is released."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from sidecar.core.advance import advance, roll_back
+from sidecar.core.advance import advance
 from sidecar.core.fleet import (
     CheckKind,
     Failure,
@@ -14,7 +15,10 @@ from sidecar.core.fleet import (
     Verification,
 )
 from sidecar.core.release import BEFORE_PROMOTION, RESTING, Release, ReleaseState
-from sidecar.core.wanted import Placement
+from sidecar.core.strategy import Approval, Copies, Outputs, Strategy
+from sidecar.core.trial import Trial
+from sidecar.core.verdict import Ruling
+from sidecar.core.wanted import Placement, serving_versions
 from tests.builders import (
     CANARY,
     NOW_S,
@@ -25,9 +29,11 @@ from tests.builders import (
     model,
     moved,
     placed,
+    raced,
     release,
     server,
     snapshot,
+    trial,
 )
 
 S = ReleaseState
@@ -49,6 +55,7 @@ def seen(
     canary: ServerView | None = None,
     failed: Failure | None = None,
     outcomes: dict[tuple[str, CheckKind], Outcome] | None = None,
+    **more: Any,
 ) -> Snapshot:
     """`failed` is on the server that the release's state is about."""
     where = CANARY if found.state in BEFORE_PROMOTION else SERVING
@@ -60,11 +67,20 @@ def seen(
         releases=[found],
         failures={(where, "m"): failed} if failed else {},
         outcomes=outcomes,
+        **more,
     )
 
 
-def after(found: Release, state: ReleaseState, note: str) -> Release:
-    return moved(found, (state, note), at_s=NOW_S + 1)
+def after(found: Release, state: ReleaseState, note: str, **more: Any) -> Release:
+    return moved(found, (state, note), at_s=NOW_S + 1, **more)
+
+
+def watched(found: Release, **more: Any) -> dict[tuple[str, CheckKind], Trial]:
+    return {(found.id, CheckKind.GUARD): trial(**more)}
+
+
+def compared(found: Release, **more: Any) -> dict[tuple[str, CheckKind], Trial]:
+    return {(found.id, CheckKind.COMPARE): trial(**more)}
 
 
 @pytest.mark.parametrize(
@@ -72,6 +88,7 @@ def after(found: Release, state: ReleaseState, note: str) -> Release:
     [
         (S.ADMITTED, CheckKind.FILES, S.CANARY_LOADING),
         (S.VERIFYING, CheckKind.GOLDEN, S.CANARY_WARMING),
+        (S.MEASURING, CheckKind.MEASURE, S.COMPARING),
     ],
 )
 def test_a_check_decides(state: ReleaseState, kind: CheckKind, then: ReleaseState) -> None:
@@ -84,7 +101,7 @@ def test_a_check_decides(state: ReleaseState, kind: CheckKind, then: ReleaseStat
 
     assert advanced(found, waiting) is found
     assert advanced(found, passed) == after(found, then, "fine")
-    assert advanced(found, failed) == after(found, S.REFUSED, "wrong")
+    assert advanced(found, failed) == after(found, S.REFUSED, "wrong", rejected=True)
 
 
 def test_the_evidence_of_another_release_proves_nothing() -> None:
@@ -98,7 +115,7 @@ def test_the_evidence_of_another_release_proves_nothing() -> None:
     ("state", "then", "note"),
     [
         (S.CANARY_LOADING, S.VERIFYING, "loaded on canary without warm-up"),
-        (S.CANARY_WARMING, S.PROMOTING, "model_warmup passed on canary"),
+        (S.CANARY_WARMING, S.MEASURING, "model_warmup passed on canary"),
     ],
 )
 def test_canary_must_hold_exactly_what_the_state_wants(
@@ -135,7 +152,12 @@ def test_a_server_that_something_is_being_done_to_holds_nothing_for_certain() ->
     assert advanced(found, still).state is S.ROLLED_BACK
 
 
-TRIED = {S.CANARY_LOADING: ON_TRIAL, S.VERIFYING: ON_TRIAL, S.CANARY_WARMING: ALONE_2}
+TRIED = {
+    S.CANARY_LOADING: ON_TRIAL,
+    S.VERIFYING: ON_TRIAL,
+    S.CANARY_WARMING: ALONE_2,
+    S.MEASURING: ALONE_2,
+}
 
 
 @pytest.mark.parametrize(("state", "tried"), list(TRIED.items()))
@@ -143,7 +165,16 @@ def test_a_refusal_on_canary_refuses_the_version(state: ReleaseState, tried: Pla
     found = release(state)
 
     assert advanced(found, seen(found, failed=failure(tried, "no such op"))) == after(
-        found, S.REFUSED, "on canary: no such op"
+        found, S.REFUSED, "on canary: no such op", rejected=True
+    )
+
+
+def test_a_version_for_which_canary_has_no_room_is_refused_and_may_come_again() -> None:
+    found = release(S.CANARY_LOADING)
+    no_room = replace(failure(ON_TRIAL, "it does not fit"), for_room=True)
+
+    assert advanced(found, seen(found, failed=no_room)) == after(
+        found, S.REFUSED, "on canary: it does not fit"
     )
 
 
@@ -158,7 +189,7 @@ def test_a_canary_that_is_lost_thrice_refuses_the_version(
         assert advanced(found, seen(found, failed=again)) is found
     third = failure(tried, "no answer", lost=True, attempts=3)
     assert advanced(found, seen(found, failed=third)) == after(
-        found, S.REFUSED, "the canary server was lost 3 times: no answer"
+        found, S.REFUSED, "the canary server was lost 3 times: no answer", rejected=True
     )
 
 
@@ -186,7 +217,7 @@ def test_a_version_that_vanishes_later_stays_where_it_is(
     state: ReleaseState, left: tuple[int, ...]
 ) -> None:
     """An unmounted store is no evidence: neither for the new version nor against it."""
-    found = release(state, soak_until_s=NOW_S if state is S.SOAKING else None)
+    found = release(state)
     stores = [model("m", versions=left, tier="hot")] if left else []
     without = snapshot(*stores, serving=holding(M, 1, 2), recorded={"m": 1}, releases=[found])
 
@@ -198,8 +229,8 @@ def test_a_promotion_is_done_when_both_versions_answer() -> None:
 
     soaking = advanced(found, seen(found, serving=holding(M, 1, 2)))
 
-    note = "versions 1 and 2 loaded, warmed and probed; soaking for 60 s"
-    assert soaking == replace(after(found, S.SOAKING, note), soak_until_s=NOW_S + 61)
+    note = "versions 1 and 2 are loaded, warmed and probed; soaking for 60 s"
+    assert soaking == after(found, S.SOAKING, note)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +261,7 @@ def test_a_refusal_on_serving_turns_the_release_round(
     refused = seen(found, serving=server(), failed=failure(tried, "no"))
     lost = seen(found, serving=server(), failed=failure(tried, "no", lost=True, attempts=9))
 
-    assert advanced(found, refused) == after(found, S.ROLLING_BACK, "on serving: no")
+    assert advanced(found, refused) == after(found, S.ROLLING_BACK, "on serving: no", rejected=True)
     assert advanced(found, lost) is found
 
 
@@ -255,24 +286,190 @@ def test_a_model_that_nobody_wants_is_only_recorded() -> None:
     assert done == after(finishing, S.DONE, "version 2 is recorded; the model is not loaded")
 
 
-def test_a_soak_ends_with_its_time_and_not_before() -> None:
-    found = release(S.SOAKING, soak_until_s=NOW_S + 60)
-    both = seen(found, serving=holding(M, 1, 2))
+@pytest.mark.parametrize("clock_s", [NOW_S - 7200, NOW_S + 1, NOW_S + 7200])
+def test_a_soak_ends_when_it_was_watched_for_long_enough_whatever_the_clock_says(
+    clock_s: float,
+) -> None:
+    found = release(S.SOAKING, watched_from_s=5.0)
+    both = holding(M, 1, 2)
 
-    assert advanced(found, both, now_s=NOW_S + 59.9) is found
-    assert advanced(found, both, now_s=NOW_S + 60) == moved(
-        found, (S.FINISHING, "soak is over"), at_s=NOW_S + 60
-    )
+    unwatched = seen(found, serving=both)
+    short = seen(found, serving=both, trials=watched(found, watched_s=64.9))
+    long = seen(found, serving=both, trials=watched(found, watched_s=65.0))
+
+    assert advanced(found, unwatched, now_s=clock_s) is found
+    assert advanced(found, short, now_s=clock_s) is found
+    finishing = advanced(found, long, now_s=clock_s)
+    assert (finishing.state, finishing.reason) == (S.FINISHING, "soak of 60 s is over")
+    assert finishing.steps[-1].evidence != ()
+
+
+def test_a_strategy_may_say_how_long_the_soak_is() -> None:
+    found = release(S.SOAKING, strategy=Strategy(soak_s=0))
+
+    assert advanced(found, seen(found, serving=holding(M, 1, 2))).state is S.FINISHING
 
 
 def test_a_soak_that_is_over_while_serving_is_away_goes_on_until_both_are_back() -> None:
-    found = release(S.SOAKING, soak_until_s=NOW_S)
+    found = release(S.SOAKING)
+    trials = watched(found, watched_s=60.0)
 
-    assert advanced(found, seen(found, serving=server())) is found
-    assert advanced(found, seen(found, serving=holding(M, 2))) is found
-    assert advanced(found, seen(found, serving=holding(M, 1, 2))) == after(
-        found, S.FINISHING, "soak is over"
+    assert advanced(found, seen(found, serving=server(), trials=trials)) is found
+    assert advanced(found, seen(found, serving=holding(M, 2), trials=trials)) is found
+    back = seen(found, serving=holding(M, 1, 2), trials=trials)
+    assert advanced(found, back).state is S.FINISHING
+
+
+@pytest.mark.parametrize("state", [S.SHIFTING, S.SOAKING])
+def test_worse_answers_turn_the_release_round_at_once(state: ReleaseState) -> None:
+    strategy = Strategy(shift=(5,))
+    found = release(state, strategy=strategy, share=5 if state is S.SHIFTING else None)
+    trials = watched(found, failures=1, failure="no such id")
+
+    back = advanced(found, seen(found, serving=holding(M, 1, 2), trials=trials))
+
+    assert (back.state, back.rejected) == (S.ROLLING_BACK, True)
+    assert "no such id" in back.reason
+    assert back.steps[-1].evidence != ()
+
+
+def test_a_version_that_is_no_worse_gets_the_traffic() -> None:
+    found = release(S.COMPARING)
+
+    assert advanced(found, seen(found, canary=holding(M, 1, 2))) is found
+    promoting = advanced(found, seen(found, trials=compared(found)))
+
+    assert (promoting.state, promoting.rejected) == (S.PROMOTING, False)
+    assert {each.ruling for each in promoting.steps[-1].evidence} == {Ruling.PASS}
+
+
+def test_a_version_that_is_worse_is_refused_with_the_numbers() -> None:
+    found = release(S.COMPARING)
+    slow = compared(found, races={"batch 8": raced(pairs=60, slower=58)})
+
+    refused = advanced(found, seen(found, trials=slow))
+
+    assert (refused.state, refused.rejected) == (S.REFUSED, True)
+    assert "batch 8" in refused.reason
+
+
+def test_too_little_evidence_waits_and_then_asks() -> None:
+    found = release(S.COMPARING)
+    few = {"batch 1": raced(pairs=2)}
+
+    waiting = seen(found, trials=compared(found, races=few, watched_s=59.0))
+    asking = seen(found, trials=compared(found, races=few, watched_s=60.0))
+
+    assert advanced(found, waiting) is found
+    asked = advanced(found, asking)
+    assert (asked.state, asked.rejected) == (S.AWAITING, False)
+    assert "a person must say :promote or :abort" in asked.reason
+    assert advanced(asked, seen(asked)) is asked
+
+
+def test_what_cannot_be_compared_asks_a_person() -> None:
+    found = release(S.COMPARING)
+    beside = replace(failure(placed(M, 1, 2, lead=2), "it does not fit"), for_room=True)
+    gone = snapshot(model("m", versions=[2]), recorded={"m": 1}, releases=[found])
+
+    assert advanced(found, seen(found, failed=beside)).state is S.AWAITING
+    assert advanced(found, gone).state is S.AWAITING
+
+
+def test_a_person_is_asked_where_the_strategy_says_so() -> None:
+    found = release(S.COMPARING, strategy=Strategy(approval=Approval.MANUAL))
+
+    assert advanced(found, seen(found, trials=compared(found))).state is S.AWAITING
+
+
+def test_nothing_is_compared_where_the_strategy_wants_nothing_compared() -> None:
+    blind = Strategy(outputs=Outputs.ANY, latency_margin=None)
+    found = release(S.MEASURING, strategy=blind)
+    passed = seen(found, outcomes={(found.id, CheckKind.MEASURE): PASSED})
+
+    assert advanced(found, passed) == after(found, S.PROMOTING, "fine")
+
+
+SHIFT = Strategy(shift=(1, 25), bake_s=10.0)
+
+
+def test_requests_are_shifted_only_after_the_gateway_names_the_old_version() -> None:
+    found = release(S.COMPARING, strategy=SHIFT)
+    pinning = advanced(found, seen(found, trials=compared(found)))
+
+    assert pinning.state is S.PINNING
+    assert advanced(pinning, seen(pinning)) is pinning
+    assert advanced(pinning, seen(pinning, routed={"m": {1: 100}})).state is S.PROMOTING
+
+
+def test_each_share_is_watched_for_its_time() -> None:
+    promoting = release(S.PROMOTING, strategy=SHIFT)
+    both = holding(M, 1, 2)
+
+    first = advanced(promoting, seen(promoting, serving=both))
+    assert (first.state, first.share) == (S.SHIFTING, 1)
+    early = seen(first, serving=both, trials=watched(first, watched_s=9.0))
+    assert advanced(first, early) is first
+    baked = seen(first, serving=both, trials=watched(first, watched_s=10.0))
+    second = advanced(first, baked)
+    assert (second.state, second.share, second.watched_from_s) == (S.SHIFTING, 25, 10.0)
+    later = seen(second, serving=both, trials=watched(second, watched_s=20.0))
+    soaking = advanced(second, later)
+    assert (soaking.state, soaking.share, soaking.watched_from_s) == (S.SOAKING, None, 20.0)
+
+
+def test_a_soak_waits_until_the_gateway_names_no_version_any_more() -> None:
+    found = release(S.SOAKING, strategy=SHIFT)
+    over = watched(found, watched_s=60.0)
+    both = holding(M, 1, 2)
+
+    named = seen(found, serving=both, trials=over, routed={"m": {1: 75, 2: 25}})
+    assert advanced(found, named) is found
+    assert advanced(found, seen(found, serving=both, trials=over)).state is S.FINISHING
+
+
+def test_a_rollback_keeps_the_new_version_while_the_gateway_names_it() -> None:
+    found = release(S.ROLLING_BACK, strategy=SHIFT)
+    named = {"m": {1: 75, 2: 25}}
+
+    both = seen(found, serving=holding(M, 1, 2), routed=named)
+    alone = seen(found, serving=holding(M, 1), routed={"m": {1: 100}})
+
+    assert serving_versions(both, "m") == (1, 2)
+    assert advanced(found, both) is found
+    assert serving_versions(alone, "m") == (1,)
+    assert advanced(found, alone).state is S.ROLLED_BACK
+
+
+@pytest.mark.parametrize("state", [S.COMPARING, S.SHIFTING, S.SOAKING, S.FINISHING])
+def test_a_paused_release_goes_nowhere_but_back(state: ReleaseState) -> None:
+    found = release(
+        state, strategy=SHIFT, share=25 if state is S.SHIFTING else None, paused_by="bob"
     )
+    fine = trial(watched_s=99.0)
+    good = {(found.id, kind): fine for kind in (CheckKind.COMPARE, CheckKind.GUARD)}
+    bad = dict.fromkeys(good, replace(fine, failures=1, failure="no"))
+    serving = holding(M, 2) if state is S.FINISHING else holding(M, 1, 2)
+
+    running = replace(found, paused_by=None)
+    assert advanced(running, seen(running, serving=serving, trials=good)) is not running
+    assert advanced(found, seen(found, serving=serving, trials=good)) is found
+    if state is not S.FINISHING:
+        turned = advanced(found, seen(found, serving=serving, trials=bad))
+        assert turned.state in {S.REFUSED, S.ROLLING_BACK}
+
+
+def test_where_one_copy_is_kept_the_soak_is_of_the_new_version_alone() -> None:
+    one = Strategy(copies=Copies.ONE_AT_A_TIME)
+    promoting = release(S.PROMOTING, strategy=one)
+
+    assert serving_versions(seen(promoting), "m") == (2,)
+    soaking = advanced(promoting, seen(promoting, serving=holding(M, 2)))
+
+    assert soaking.state is S.SOAKING
+    assert serving_versions(seen(soaking), "m") == (2,)
+    back = replace(soaking, state=S.ROLLING_BACK)
+    assert serving_versions(seen(back), "m") == (1,)
 
 
 def test_a_release_is_done_when_the_new_version_serves_alone() -> None:
@@ -353,32 +550,9 @@ def test_a_release_at_rest_stays(state: ReleaseState) -> None:
 @pytest.mark.parametrize("state", S)
 def test_nothing_seen_promotes_nothing(state: ReleaseState) -> None:
     """Law: missing evidence never promotes. A lost server and an empty one are no evidence."""
-    found = release(state, soak_until_s=NOW_S if state is S.SOAKING else None)
+    found = release(state, strategy=SHIFT, share=1 if state is S.SHIFTING else None)
     lost = server(problem="no answer")
 
     moved_to = advanced(found, seen(found, serving=lost, canary=lost))
 
     assert moved_to is found
-
-
-@pytest.mark.parametrize(
-    ("state", "then"),
-    [
-        (S.ADMITTED, S.REFUSED),
-        (S.CANARY_LOADING, S.REFUSED),
-        (S.VERIFYING, S.REFUSED),
-        (S.CANARY_WARMING, S.REFUSED),
-        (S.PROMOTING, S.ROLLING_BACK),
-        (S.SOAKING, S.ROLLING_BACK),
-        (S.FINISHING, S.ROLLING_BACK),
-        (S.DONE, S.RESTORING),
-    ],
-)
-def test_a_rollback_on_request_goes_the_shortest_way(
-    state: ReleaseState, then: ReleaseState
-) -> None:
-    found = release(state)
-
-    assert roll_back(found, actor="bob", at_s=NOW_S) == moved(
-        found, (then, "rollback requested by bob")
-    )

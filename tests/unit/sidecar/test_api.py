@@ -27,6 +27,7 @@ def test_a_model_tells_tier_warmth_versions_and_why(tmp_path: Path) -> None:
             "serving_version": 1,
             "ready_versions": [1],
             "versions": [1, 2],
+            "rejected_versions": {},
             "release": f"/v1/releases/{release.id}",
             "requests_per_hour": 0.0,
             "last_request_at": None,
@@ -74,6 +75,8 @@ def test_a_release_shows_each_step_with_its_evidence(tmp_path: Path) -> None:
             "canary_loading",
             "verifying",
             "canary_warming",
+            "measuring",
+            "comparing",
             "promoting",
             "soaking",
             "finishing",
@@ -81,6 +84,8 @@ def test_a_release_shows_each_step_with_its_evidence(tmp_path: Path) -> None:
         ]
         assert release["steps"][0]["note"] == "version 2 requested by api; version 1 serves"
         assert release["steps"][0]["at"].endswith("Z")
+        checks = {each["check"] for step in release["steps"] for each in step["evidence"]}
+        assert {"answers", "memory: cpu", "output: y"} <= checks
 
     ask(tmp_path, story)
 

@@ -26,7 +26,7 @@ from tests.unit.sidecar.test_api_traffic import ask as ask_at_gateway
 
 GUARDED = "/v1"
 # A stream does not end, and what its lines are is no schema's matter.
-STREAM = "/v1/events"
+STREAMS = ["/v1/events", "/v1/releases/{release_id}/stream"]
 EXAMPLES = 10
 CHECKS = [
     not_a_server_error,
@@ -73,6 +73,10 @@ def test_the_document_lists_every_call(document: dict[str, Any]) -> None:
         "GET /v1/models/{model}/traffic",
         "PUT /v1/models/{model}/traffic",
         "DELETE /v1/models/{model}/traffic",
+        "GET /v1/models/{model}/recording",
+        "PUT /v1/models/{model}/recording",
+        "DELETE /v1/models/{model}/recording",
+        "POST /v1/models/{model}/recording/requests",
         "GET /v1/gateway",
         "GET /v1/replica",
         "GET /v1/devices",
@@ -85,7 +89,20 @@ def test_the_document_lists_every_call(document: dict[str, Any]) -> None:
         "POST /v1:drain",
         "GET /v1/operations",
         "GET /v1/operations/{operation_id}",
+        "GET /v1/releases",
         "GET /v1/releases/{release_id}",
+        "GET /v1/releases/{release_id}/evidence",
+        "GET /v1/releases/{release_id}/stream",
+        "POST /v1/trains",
+        "GET /v1/trains",
+        "GET /v1/trains/{train_id}",
+        "POST /v1/trains/{train_id}:stop",
+        "POST /v1/releases/{release_id}:promote",
+        "POST /v1/releases/{release_id}:pause",
+        "POST /v1/releases/{release_id}:resume",
+        "POST /v1/releases/{release_id}:abort",
+        "POST /v1/releases/{release_id}:rollback",
+        "DELETE /v1/models/{model}/versions/{version}/rejection",
         "GET /v1/events",
         "GET /v1/audit",
     }
@@ -128,12 +145,14 @@ def test_whatever_is_sent_the_answer_is_as_the_document_says(
     tmp_path: Path, document: dict[str, Any]
 ) -> None:
     """Valid and invalid requests, to objects that are there and to others."""
-    schema = schemathesis.openapi.from_dict(document).exclude(path=STREAM)
-    there = {"model": "m", "operation_id": "", "release_id": ""}
+    schema = schemathesis.openapi.from_dict(document).exclude(path=STREAMS)
+    there = {"model": "m", "version": 2, "operation_id": "", "release_id": "", "train_id": ""}
 
     async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
         begun = (await client.post("/v1/models/m/releases", json={"version": 2})).json()
         there["operation_id"], there["release_id"] = begun["id"], begun["release"].split("/")[-1]
+        train = (await client.post("/v1/trains", json={})).json()
+        there["train_id"] = train["id"]
         operations = [result.ok() for result in schema.get_all_operations()]
         for case in [case for operation in operations for case in cases(operation, there)]:
             request = requests.Request(**case.as_transport_kwargs("http://sidecar")).prepare()
@@ -145,7 +164,7 @@ def test_whatever_is_sent_the_answer_is_as_the_document_says(
     ask_at_gateway(tmp_path, story)
 
 
-def cases(operation: APIOperation, there: dict[str, str]) -> list[Case]:
+def cases(operation: APIOperation, there: dict[str, str | int]) -> list[Case]:
     """The same ones in each run."""
     named = {parameter.name: there[parameter.name] for parameter in operation.path_parameters}
     found: list[Case] = []

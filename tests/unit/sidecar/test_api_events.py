@@ -55,7 +55,11 @@ class Reader:
 
 @asynccontextmanager
 async def reading(
-    app: FastAPI, query: str = "", headers: dict[str, str] | None = None
+    app: FastAPI,
+    query: str = "",
+    headers: dict[str, str] | None = None,
+    *,
+    path: str = "/v1/events",
 ) -> AsyncIterator[Reader]:
     reader = Reader()
     scope = {
@@ -64,8 +68,8 @@ async def reading(
         "http_version": "1.1",
         "method": "GET",
         "scheme": "http",
-        "path": "/v1/events",
-        "raw_path": b"/v1/events",
+        "path": path,
+        "raw_path": path.encode(),
         "root_path": "",
         "query_string": query.encode(),
         "headers": [

@@ -36,6 +36,7 @@ def raised() -> set[tuple[str, str]]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef) and node.name in STATUS:
                 calls = [call for call in ast.walk(node) if isinstance(call, ast.Call)]
+                calls = [call for call in calls if ast.unparse(call.func) == "super().__init__"]
                 found |= {(node.name, code) for call in calls if (code := literal(call))}
             if isinstance(node, ast.Call) and len(node.args) == 2 and (code := literal(node)):
                 name = node.func.id if isinstance(node.func, ast.Name) else ""

@@ -15,7 +15,8 @@ from fastapi import FastAPI
 from sidecar.api.app import create_app
 from sidecar.api.auth import Caller, Callers
 from sidecar.api.front import Front
-from sidecar.core.comparison import Answer, Comparison, Missed, findings
+from sidecar.core.agreement import Answer, findings
+from sidecar.core.comparison import Comparison, Missed
 from sidecar.core.fleet import Server
 from sidecar.core.steering import Steering
 from sidecar.core.traffic import Answered, Traffic
@@ -129,7 +130,9 @@ def test_what_came_of_sampled_requests_is_told(tmp_path: Path) -> None:
         for server, value in ((Server.SERVING, 1.0), (Server.CANARY, 2.0))
     }
     between = Comparison.between({Server.SERVING: 1, Server.CANARY: 2})
-    comparison = between.with_(answer, findings(answer, {"y": 1e-5})).without(Missed.TOO_MANY)
+    comparison = between.with_(
+        answer, findings(answer[Server.SERVING], answer[Server.CANARY], {"y": 1e-5})
+    ).without(Missed.TOO_MANY)
 
     async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
         told = (await client.get(TRAFFIC)).json()["comparison"]

@@ -28,6 +28,7 @@ from tests.fakes.gateway import OWN
 from tests.fakes.meter import FakeMeter
 from tests.fakes.page_cache import FakePageCache
 from tests.fakes.process import FakeProcess
+from tests.fakes.recordings import FakeRecordings
 from tests.fakes.state import FakeState
 from tests.fakes.triton import REST_AFTER_LOAD_S, FakeTriton
 from tests.fakes.virtual_time import run_virtually
@@ -70,6 +71,7 @@ class Bench:
             process=FakeProcess(),
             meter=FakeMeter(),
             page_cache=FakePageCache(),
+            recordings=FakeRecordings(),
             records=Records(state),
             board=Board(),
             waiting=Waiting(),

@@ -8,15 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from contract.samples import Tensors
-from sidecar.core.comparison import (
-    KEPT_LATENCIES,
-    Agreement,
-    Answer,
-    Comparison,
-    Finding,
-    Missed,
-    findings,
-)
+from sidecar.core.agreement import Agreement, Answer, Finding, findings
+from sidecar.core.comparison import KEPT_LATENCIES, Comparison, Missed
 from tests.builders import CANARY, SERVING
 
 LIMITS = {"y": 0.01}
@@ -38,7 +31,7 @@ def asked(
             (SERVING, CANARY), (serving, canary), latencies_ms, strict=True
         )
     }
-    return comparison.with_(answers, findings(answers, LIMITS))
+    return comparison.with_(answers, findings(answers[SERVING], answers[CANARY], LIMITS))
 
 
 def y(*values: float, dtype: Any = np.float32) -> dict[str, NDArray[Any]]:
@@ -47,11 +40,7 @@ def y(*values: float, dtype: Any = np.float32) -> dict[str, NDArray[Any]]:
 
 def finding(serving: Tensors, canary: Tensors) -> Finding:
     (found,) = findings(
-        {
-            SERVING: Answer(latency_ms=1.0, outputs=serving),
-            CANARY: Answer(latency_ms=1.0, outputs=canary),
-        },
-        LIMITS,
+        Answer(latency_ms=1.0, outputs=serving), Answer(latency_ms=1.0, outputs=canary), LIMITS
     )
     return found
 
@@ -74,6 +63,7 @@ def test_answers_agree_within_the_tolerance_of_the_manifest() -> None:
         reason="output y: scaled error 2.00e-02 is above 1.00e-02",
         rows=2,
         same_top=2,
+        errors=pytest.approx((0.02, 0.005)),
     )
 
 
@@ -83,7 +73,8 @@ def test_a_request_agrees_only_if_all_of_its_outputs_do() -> None:
     assert (found.compared, found.agreeing) == (1, 0)
     assert found.outputs["y"].agreeing == 1
     assert found.outputs["n"].agreeing == 0
-    assert found.outputs["n"].largest_error == math.inf
+    assert found.outputs["n"].largest_error == 1.0
+    assert found.outputs["n"].not_comparable == 0
     assert found.outputs["n"].rows == 0
 
 

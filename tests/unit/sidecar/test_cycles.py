@@ -26,7 +26,7 @@ async def serving_version_1(rig: Rig, **second: object) -> None:
 
 
 async def release_2(rig: Rig) -> Operation:
-    return await rig.sidecar.requests.release("m", 2, actor="ann")
+    return await rig.sidecar.releases.begin("m", 2, actor="ann")
 
 
 async def come_to(rig: Rig, state: ReleaseState) -> None:
@@ -68,6 +68,8 @@ def test_a_good_version_gets_the_traffic_without_a_gap(tmp_path: Path) -> None:
             S.CANARY_LOADING,
             S.VERIFYING,
             S.CANARY_WARMING,
+            S.MEASURING,
+            S.COMPARING,
             S.PROMOTING,
             S.SOAKING,
             S.FINISHING,
@@ -386,7 +388,7 @@ def test_a_rollback_in_any_state_ends_with_the_old_version(
         await serving_version_1(rig)
         await release_2(rig)
         await come_to(rig, state)
-        ended = await rig.ended(await rig.sidecar.requests.roll_back("m", actor="bob"))
+        ended = await rig.ended(await rig.sidecar.releases.roll_back("m", actor="bob"))
         so_far = len(rig.serving.history)
 
         assert ended.error is None
@@ -407,7 +409,7 @@ def test_a_rollback_of_a_finished_release_whose_old_version_is_broken_by_now(
         await serving_version_1(rig)
         await rig.ended(await release_2(rig))
         rig.serving.add_faults("load m 1: fails 'Internal: no memory' x9")
-        ended = await rig.ended(await rig.sidecar.requests.roll_back("m", actor="bob"))
+        ended = await rig.ended(await rig.sidecar.releases.roll_back("m", actor="bob"))
 
         assert ended.error is not None
         assert ended.error.startswith("version 1 cannot be brought back: load failed")
@@ -518,10 +520,10 @@ def test_a_second_release_must_wait_for_the_first(tmp_path: Path) -> None:
         publish(rig.store, "m", 3, tier="hot")
         first = await release_2(rig)
         with pytest.raises(Conflict, match=r"m is being released: release m\.2\.\w+ of version 2"):
-            await rig.sidecar.requests.release("m", 3, actor="bob")
+            await rig.sidecar.releases.begin("m", 3, actor="bob")
 
         assert (await rig.ended(first)).error is None
-        third = await rig.sidecar.requests.release("m", 3, actor="bob")
+        third = await rig.sidecar.releases.begin("m", 3, actor="bob")
         assert (await rig.ended(third)).error is None
         assert rig.loaded(SERVING) == [{1}, {1, 2}, {2}, {2, 3}, {3}]
         archived = [key for key in rig.state.objects if key.startswith("archive/release/")]

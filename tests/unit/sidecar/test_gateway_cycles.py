@@ -379,7 +379,7 @@ def test_weights_reach_the_gateway_while_both_versions_are_loaded(tmp_path: Path
         assert gateway.routes.splits["m"].weights == {1: 3}
 
         publish(rig.store, "m", 2)
-        await rig.sidecar.requests.release("m", 2, actor="ann")
+        await rig.sidecar.releases.begin("m", 2, actor="ann")
         await rig.until(lambda: gateway.routes.splits["m"].weights == {1: 3, 2: 1}, "both share")
         await rig.until(lambda: gateway.routes.splits["m"].weights == {2: 1}, "one is left")
         assert rig.serving.ready("m") >= {2}

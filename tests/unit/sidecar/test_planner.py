@@ -9,6 +9,7 @@ from sidecar.core.actions import (
     Ensure,
     Keep,
     Plan,
+    Reject,
     Remove,
     SaveRelease,
     SaveServing,
@@ -20,12 +21,14 @@ from sidecar.core.fleet import (
     Desired,
     OperationKind,
     Outcome,
+    Rejection,
     Server,
     Snapshot,
 )
 from sidecar.core.planner import plan
 from sidecar.core.policy import Policy, retry_at_s
-from sidecar.core.release import Release, ReleaseState, admit
+from sidecar.core.release import Asked, Release, ReleaseState, admit
+from sidecar.core.strategy import Copies, Strategy
 from tests.builders import (
     CANARY,
     MIB,
@@ -47,6 +50,7 @@ from tests.builders import (
     snapshot,
     unverified,
 )
+from tests.builders import trial as tried
 
 S = ReleaseState
 HOT, COLD = model("hot", tier="hot"), model("cold")
@@ -413,16 +417,101 @@ def test_a_promotion_adds_the_new_version_to_the_old_one() -> None:
     )
 
 
-def test_both_versions_stay_during_the_soak_and_the_plan_says_until_when() -> None:
-    soaking = release(S.SOAKING, soak_until_s=NOW_S + 60)
-    seen = snapshot(M, serving=holding(M, 1, 2), recorded={"m": 1}, releases=[soaking])
+def test_both_versions_stay_during_the_soak_and_are_watched_every_second() -> None:
+    soaking = release(S.SOAKING)
+    both = holding(M, 1, 2)
+    seen = snapshot(M, serving=both, recorded={"m": 1}, releases=[soaking])
+    check = Check(
+        kind=CheckKind.GUARD,
+        release=soaking,
+        config=both.staged["m"],
+        reason="while the version before is still there",
+    )
+    watched = tried(looked_at_s=NOW_S - 0.4)
+    trials = {(soaking.id, CheckKind.GUARD): watched}
 
-    assert planned(seen) == Plan(wake_at_s=NOW_S + 60)
+    assert planned(seen) == Plan(work=(check,))
+    assert planned(replace(seen, trials=trials)) == Plan(wake_at_s=NOW_S + 0.6)
+    again = {(soaking.id, CheckKind.GUARD): replace(watched, looked_at_s=NOW_S - 1)}
+    assert planned(replace(seen, trials=again)) == Plan(
+        work=(replace(check, trial=replace(watched, looked_at_s=NOW_S - 1)),)
+    )
+
+
+def test_a_clock_that_was_set_back_stops_no_watching() -> None:
+    soaking = release(S.SOAKING)
+    seen = snapshot(
+        M,
+        serving=holding(M, 1, 2),
+        recorded={"m": 1},
+        releases=[soaking],
+        trials={(soaking.id, CheckKind.GUARD): tried(looked_at_s=NOW_S + 7200)},
+    )
+
+    assert [type(work) for work in planned(seen).work] == [Check]
+
+
+def test_the_old_version_comes_beside_the_new_one_for_the_comparison_in_place() -> None:
+    comparing = release(S.COMPARING)
+    seen = snapshot(
+        M,
+        serving=holding(M, 1),
+        canary=holding(M, 2),
+        recorded={"m": 1},
+        releases=[comparing],
+    )
+    both = placed(M, 1, 2, lead=2)
+
+    (work,) = planned(seen).work
+    assert work == Ensure(
+        server=CANARY,
+        model="m",
+        placement=both,
+        reason="release of version 2 is comparing",
+    )
+    (check,) = planned(
+        replace(seen, servers={**seen.servers, CANARY: holding(M, 1, 2, lead=2)})
+    ).work
+    assert isinstance(check, Check)
+    assert check.kind is CheckKind.COMPARE
+
+
+def test_where_one_copy_is_kept_the_old_version_leaves_before_the_new_one_comes() -> None:
+    promoting = release(S.PROMOTING, strategy=Strategy(copies=Copies.ONE_AT_A_TIME))
+    before = snapshot(M, serving=holding(M, 1), recorded={"m": 1}, releases=[promoting])
+    between = snapshot(M, recorded={"m": 1}, releases=[promoting])
+
+    assert planned(before) == Plan(
+        work=(
+            Remove(
+                server=SERVING,
+                model="m",
+                reason="there is room for one version at a time, and 2 is to come",
+                regardless=True,
+            ),
+        )
+    )
+    assert planned(between) == Plan(
+        work=(ensure("m", 2, reason="release of version 2 is promoting"),)
+    )
+
+
+def test_a_version_that_fails_by_evidence_is_rejected_with_the_release() -> None:
+    verifying = release(S.VERIFYING)
+    wrong = Outcome(passed=False, note="wrong")
+    seen = trial(S.VERIFYING, canary=True, outcomes={CheckKind.GOLDEN: wrong})
+
+    refused = moved(verifying, (S.REFUSED, "wrong"), rejected=True)
+    rejection = Rejection(at_s=NOW_S, release=verifying.id, reason="wrong")
+    assert planned(seen).notes == (
+        Reject(model="m", version=2, rejection=rejection),
+        SaveRelease(release=refused),
+    )
 
 
 def test_a_soak_that_waits_for_a_lost_server_wakes_nobody_for_its_past_end() -> None:
     """A wake-up time in the past would keep the loop spinning while the server is away."""
-    soaking = release(S.SOAKING, soak_until_s=NOW_S - 1)
+    soaking = release(S.SOAKING)
     lost = failure(placed(M, 1, 2), "no answer", lost=True, at_s=NOW_S - 90)
     seen = snapshot(
         M,
@@ -486,7 +575,8 @@ def test_a_request_turns_a_release_round_in_whatever_state_it_is(
 ) -> None:
     found = release(state)
 
-    turned = moved(found, (then, "rollback requested by bob"), at_s=NOW_S + 2)
+    by = Asked("bob", "rollback-m")
+    turned = moved(found, (then, "rollback requested by bob"), at_s=NOW_S + 2, by=by)
     assert planned(asked_back(found), now_s=NOW_S + 2) == Plan(
         notes=(SaveRelease(release=turned),), wake_at_s=NOW_S + 2
     )
@@ -549,7 +639,8 @@ def test_a_first_version_that_failed_on_serving_is_removed() -> None:
     back = release(S.ROLLING_BACK, version=1, base=None)
     seen = snapshot(M, serving=holding(M, 1), releases=[back])
 
-    assert planned(seen) == Plan(work=(Remove(server=SERVING, model="m", reason=back.reason),))
+    gone = Remove(server=SERVING, model="m", reason=back.reason, regardless=True)
+    assert planned(seen) == Plan(work=(gone,))
 
 
 def test_a_refused_first_version_goes_into_quarantine() -> None:

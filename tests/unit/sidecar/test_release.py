@@ -7,12 +7,16 @@ from sidecar.core.release import (
     CAN_ROLL_BACK,
     RESTING,
     TRANSITIONS,
+    Asked,
     Release,
     ReleaseState,
     Step,
     admit,
+    moved,
     release_id,
 )
+from sidecar.core.strategy import Strategy
+from sidecar.core.verdict import Evidence, Ruling
 from sidecar.errors import InvariantBroken
 from tests.builders import release
 
@@ -21,13 +25,18 @@ ALLOWED = """
 admitted -> canary_loading refused
 canary_loading -> verifying refused
 verifying -> canary_warming refused
-canary_warming -> promoting refused
-promoting -> soaking finishing rolling_back
+canary_warming -> measuring promoting refused
+measuring -> comparing awaiting pinning promoting refused
+comparing -> awaiting pinning promoting refused
+awaiting -> pinning promoting refused
+pinning -> promoting refused
+promoting -> shifting soaking finishing rolling_back
+shifting -> soaking finishing rolling_back
 soaking -> finishing rolling_back
 finishing -> done rolling_back
-done -> restoring
+done -> restoring rolling_back
 restoring -> rolling_back done
-rolling_back -> rolled_back
+rolling_back -> rolled_back done
 rolled_back ->
 refused ->
 """
@@ -57,10 +66,13 @@ def test_every_state_is_in_the_table() -> None:
 
 
 def test_nothing_reaches_serving_without_all_steps_on_canary() -> None:
-    """`promoting` has one door, and it is the last step on canary."""
+    """Whatever comes to `promoting` has been warmed on canary."""
     ways_in = {before for before, then in TRANSITIONS.items() if S.PROMOTING in then}
 
-    assert ways_in == {S.CANARY_WARMING}
+    assert ways_in == {S.CANARY_WARMING, S.MEASURING, S.COMPARING, S.AWAITING, S.PINNING}
+    for state in ways_in - {S.CANARY_WARMING}:
+        befores = {before for before, then in TRANSITIONS.items() if state in then}
+        assert befores <= ways_in
     for state in BEFORE_PROMOTION:
         assert TRANSITIONS[state] - BEFORE_PROMOTION <= {S.REFUSED, S.PROMOTING}
 
@@ -89,10 +101,67 @@ def test_what_can_be_rolled_back(state: ReleaseState) -> None:
     assert (state in CAN_ROLL_BACK) == (state not in going_or_gone)
 
 
-def test_leaving_the_soak_forgets_its_end() -> None:
-    soaking = release(S.SOAKING, soak_until_s=99.0)
+def test_a_step_forwards_ends_a_pause_and_a_share() -> None:
+    shifting = release(S.SHIFTING, share=5, paused_by="bob")
 
-    assert soaking.entered(S.FINISHING, at_s=5.0, note="soak is over").soak_until_s is None
+    soaking = shifting.entered(S.SOAKING, at_s=5.0, note="all")
+
+    assert (soaking.share, soaking.paused_by) == (None, None)
+
+
+def test_a_remark_is_a_step_that_leads_nowhere() -> None:
+    soaking = release(S.SOAKING, at_s=10.0)
+    asked = Asked("bob", "op-1")
+
+    remarked = soaking.remarked(at_s=20.0, note="paused", by=asked)
+
+    assert remarked.state is S.SOAKING
+    assert remarked.steps[-1] == Step(
+        state=S.SOAKING, at_s=20.0, note="paused", actor="bob", operation="op-1"
+    )
+    assert remarked.entered_at_s == 10.0
+    assert remarked.has_heeded("op-1")
+    assert not soaking.has_heeded("op-1")
+
+
+@pytest.mark.parametrize(
+    ("state", "share", "weights"),
+    [
+        (S.COMPARING, None, None),
+        (S.PINNING, None, {1: 100}),
+        (S.PROMOTING, None, {1: 100}),
+        (S.SHIFTING, 5, {1: 95, 2: 5}),
+        (S.SOAKING, None, None),
+        (S.ROLLING_BACK, None, {1: 100}),
+        (S.DONE, None, None),
+    ],
+)
+def test_requests_are_shared_while_they_are_shifted(
+    state: ReleaseState, share: int | None, weights: dict[int, int] | None
+) -> None:
+    shifted = release(state, strategy=Strategy(shift=(5, 25)), share=share)
+
+    assert shifted.weights == weights
+    assert release(state, share=share).weights is None
+
+
+def test_what_is_told_of_a_step_names_who_and_which() -> None:
+    by = Asked("bob", "op-1")
+    failed = Evidence(check="latency", ruling=Ruling.FAIL, note="slower")
+    found = release(S.SOAKING).entered(
+        S.ROLLING_BACK, at_s=5.0, note="slower", evidence=(failed,), by=by
+    )
+
+    assert moved(found).detail == {
+        "release": "m.2",
+        "step": len(found.steps),
+        "base": 1,
+        "version": 2,
+        "state": "rolling_back",
+        "note": "slower",
+        "actor": "bob",
+        "latency": "fail",
+    }
 
 
 def test_a_release_knows_whether_it_turned_round_since() -> None:
@@ -118,7 +187,7 @@ def test_a_release_begins_with_what_was_asked(base: int | None, note: str) -> No
         base=base,
         actor="ann",
         state=S.ADMITTED,
-        steps=(Step(state=S.ADMITTED, at_s=3.0, note=note),),
+        steps=(Step(state=S.ADMITTED, at_s=3.0, note=note, actor="ann"),),
     )
 
 

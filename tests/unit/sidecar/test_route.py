@@ -10,6 +10,7 @@ import pytest
 from sidecar.core.fleet import Snapshot
 from sidecar.core.replicas import revision
 from sidecar.core.routing import Replica, Routes
+from sidecar.core.steering import Steering
 from sidecar.core.traffic import Traffic
 from sidecar.errors import GatewayLost
 from sidecar.runtime.route import AGAIN_AFTER_S, FORGOTTEN_AFTER_S, REFRESH_EVERY_S, Router
@@ -148,6 +149,36 @@ def test_a_model_is_routed_when_the_gateway_has_taken_it_up() -> None:
         await passes(TAKES_UP_S)
         assert waiting.done()
         await it.router.until_routed("n")
+
+    play(story)
+
+
+def test_while_weights_change_each_version_that_the_gateway_may_name_has_none() -> None:
+    two = model("m", versions=[1, 2])
+    both = snapshot(two, serving=holding(two, 1, 2), kept=kept("m"))
+    shared = replace(both, steering={"m": Steering(weights={1: 100})})
+    shifted = replace(both, steering={"m": Steering(weights={1: 95, 2: 5})})
+
+    async def story(it: Playing) -> None:
+        it.router.look(shared)
+        await passes(TAKES_UP_S / 2)
+        assert it.router.weights == {"m": {1: 0}}
+        await passes(TAKES_UP_S)
+        assert it.router.weights == {"m": {1: 100}}
+
+        it.router.look(shifted)
+        await passes(TAKES_UP_S / 2)
+        it.router.look(shared)
+        assert it.router.weights == {"m": {1: 0, 2: 0}}, "it takes up what was told before"
+        await passes(TAKES_UP_S)
+        assert it.router.weights == {"m": {1: 0, 2: 0}}
+        await passes(TAKES_UP_S)
+        assert it.router.weights == {"m": {1: 100}}
+
+        it.gateway.kill()
+        it.router.look(both)
+        await passes(60)
+        assert it.router.weights == {"m": {1: 0}}, "nobody knows what it does"
 
     play(story)
 

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from sidecar.core.fleet import ServerView, Snapshot
+from sidecar.core.release import ReleaseState
 from sidecar.core.replicas import revision
 from sidecar.core.routing import Replica, Routes, Split, is_served, looked_at, routes_of
 from sidecar.core.steering import Steering
+from sidecar.core.strategy import Strategy
 from tests.builders import (
     CANARY,
     READY,
@@ -18,6 +20,7 @@ from tests.builders import (
     kept,
     model,
     placed,
+    release,
     server,
     snapshot,
     unverified,
@@ -133,6 +136,29 @@ def test_a_model_that_is_not_loaded_has_no_split() -> None:
 
 
 # Mirrors.
+
+
+def test_a_release_shares_requests_whatever_operators_say_of_the_model() -> None:
+    said = {"m": Steering(weights={1: 50, 2: 50})}
+    shifting = release(
+        ReleaseState.SHIFTING,
+        strategy=Strategy(shift=(5,), sticky_header="x-user"),
+        share=5,
+    )
+    both = holding(M, 1, 2)
+
+    seen = serving(both, steering=said, releases=[shifting])
+    assert routes(seen).splits == {"m": Split(weights={1: 95, 2: 5}, sticky_header="x-user")}
+    over = replace(shifting, state=ReleaseState.SOAKING)
+    assert routes(serving(both, releases=[over])).splits == {}
+
+
+def test_a_release_names_only_what_answers() -> None:
+    """While its new version is loaded, the gateway names the old one."""
+    promoting = release(ReleaseState.PROMOTING, strategy=Strategy(shift=(5,)))
+
+    seen = serving(holding(M, 1), releases=[promoting])
+    assert routes(seen).splits == {"m": Split(weights={1: 100})}
 
 
 def test_a_mirror_needs_the_model_on_canary() -> None:

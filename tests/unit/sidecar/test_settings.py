@@ -73,6 +73,13 @@ def test_tiers_can_be_overridden(path: Path) -> None:
     assert load_settings(path).models["m"].tier is Tier.HOT
 
 
+def test_a_sidecar_may_have_no_canary(path: Path) -> None:
+    servers = {"serving": COMPLETE["servers"]["serving"]}  # type: ignore[index]
+    path.write_text(yaml.safe_dump(changed(servers=servers)))
+
+    assert load_settings(path).servers.keys() == {Server.SERVING}
+
+
 @pytest.mark.parametrize("api", [None, {}, {"port": 1}])
 def test_a_port_from_the_command_line_wins(path: Path, api: dict[str, int] | None) -> None:
     path.write_text(yaml.safe_dump(changed(api=api or {})))
@@ -91,9 +98,9 @@ def test_a_port_from_the_command_line_wins(path: Path, api: dict[str, int] | Non
             "servers.serving: unknown key 'grcp'; did you mean 'grpc'?",
         ),
         (
-            changed(servers={"serving": COMPLETE["servers"]["serving"]}),  # type: ignore[index]
-            "servers lacks canary: a version is proven on `canary` before it meets `serving`, so "
-            "both are needed",
+            changed(servers={"canary": COMPLETE["servers"]["canary"]}),  # type: ignore[index]
+            "servers lacks serving: say which Triton takes traffic; a `canary` beside it is where "
+            "versions are proven before",
         ),
         (
             changed(
@@ -102,7 +109,8 @@ def test_a_port_from_the_command_line_wins(path: Path, api: dict[str, int] | Non
                     "canary": {"grpc": "a:2", "stage": "./run//stage"},
                 }
             ),
-            "two servers share one stage; each Triton needs its own folder",
+            "two servers share one stage; each Triton needs its own folder, and where there is "
+            "one Triton only, leave `canary` out",
         ),
         (
             changed(api={"host": "0.0.0.0"}),  # noqa: S104

@@ -1,15 +1,19 @@
 """What people are told: warmth, readiness and the reason for each."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from contract.intent import Tier
-from sidecar.core.fleet import ServerView
-from sidecar.core.release import ReleaseState
-from sidecar.core.status import ModelStatus, Warmth, model_status, unready
+from sidecar.core.actions import Blocked
+from sidecar.core.fleet import Mode, Rejection, ServerView
+from sidecar.core.release import Release, ReleaseState
+from sidecar.core.status import ModelStatus, Warmth, model_status, unready, waits_for
+from sidecar.core.strategy import Strategy
 from tests.builders import (
     CANARY,
+    MIB,
     SERVING,
     VersionState,
     failure,
@@ -25,6 +29,7 @@ from tests.builders import (
 S = ReleaseState
 M = model("m", versions=[2, 1], tier="hot")
 COLD = model("cold")
+SHIFTED = release(S.PINNING, strategy=Strategy(shift=(5,)))
 
 
 def test_a_model_tells_what_is_wanted_and_what_is_the_case() -> None:
@@ -38,6 +43,7 @@ def test_a_model_tells_what_is_wanted_and_what_is_the_case() -> None:
         serving=1,
         ready=(1, 2),
         versions=(1, 2),
+        rejected={},
         release_id="m.2",
         reason="release of version 2: soaking: came to soaking",
     )
@@ -139,3 +145,53 @@ def test_the_reason_is_the_one_that_an_operator_can_act_on() -> None:
         "version 2 was refused: came to refused"
     )
     assert model_status(snapshot(COLD), "cold").reason == "not asked for yet"
+
+
+def test_a_rejected_version_is_told_with_the_model() -> None:
+    rejection = Rejection(at_s=1.0, release="m.2", reason="slower")
+    rejected = {("m", 2): rejection, ("n", 1): rejection}
+
+    assert model_status(snapshot(M, rejected=rejected), "m").rejected == {2: "slower"}
+
+
+FULL = Blocked(
+    model="m",
+    device="gpu:0",
+    needed_bytes=2 * MIB,
+    free_bytes=MIB,
+    evictable_bytes=0,
+    blocked_by=(),
+    is_final=False,
+)
+AWAY = server(problem="no answer")
+
+
+@pytest.mark.parametrize(
+    ("found", "seen", "waits"),
+    [
+        (release(S.AWAITING), {}, "a person to promote or abort it"),
+        (release(S.SOAKING, paused_by="bob"), {}, "a person to resume it: bob has paused it"),
+        (release(S.COMPARING), {"mode": Mode.PAUSED}, "the sidecar, which is paused"),
+        (release(S.COMPARING), {"canary": AWAY}, "canary: no answer"),
+        (release(S.COMPARING), {"serving": AWAY}, None),
+        (release(S.ADMITTED), {"canary": AWAY, "serving": AWAY}, None),
+        (release(S.SOAKING), {"canary": AWAY}, None),
+        (release(S.ROLLING_BACK), {"serving": AWAY}, "serving: no answer"),
+        (release(S.DONE), {"serving": AWAY, "mode": Mode.PAUSED}, None),
+        (SHIFTED, {}, "the gateway to send every request to version 1"),
+        (SHIFTED, {"routed": {"m": {1: 100}}}, None),
+    ],
+)
+def test_a_release_says_what_it_cannot_go_on_without(
+    found: Release, seen: dict[str, Any], waits: str | None
+) -> None:
+    assert waits_for(found, snapshot(M, releases=[found], **seen), {}) == waits
+
+
+def test_a_release_that_does_not_fit_waits_for_memory() -> None:
+    found = release(S.PROMOTING)
+    told = waits_for(found, snapshot(M, releases=[found]), {"m": FULL})
+
+    assert told is not None
+    assert told.startswith("memory: m needs 2.0 MiB on gpu:0, where 1.0 MiB are free")
+    assert waits_for(found, snapshot(M, releases=[found]), {"n": FULL}) is None

@@ -1,0 +1,169 @@
+"""Releases: each step as it comes, how one stands, and all that a model ever had."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from pilotlight.views import Body
+from pilotlight.views.words import clock, moment, numbers, seconds, span, spoken
+from sidecar.core.release import RESTING, ReleaseState
+from sidecar.core.verdict import Ruling
+
+BAR_WIDTH = 40
+STYLES = {
+    ReleaseState.DONE: "green",
+    ReleaseState.AWAITING: "yellow",
+    ReleaseState.ROLLING_BACK: "red",
+    ReleaseState.ROLLED_BACK: "red",
+    ReleaseState.REFUSED: "red",
+}
+RULING_STYLES = {Ruling.PASS: "green", Ruling.FAIL: "red", Ruling.INCONCLUSIVE: "yellow"}
+CSV_COLUMNS = (
+    "release",
+    "model",
+    "base",
+    "version",
+    "requested_by",
+    "state",
+    "at",
+    "seconds",
+    "asked_by",
+    "note",
+    "failed",
+    "inconclusive",
+)
+
+
+def step_view(release: Body, step: Body) -> RenderableType:
+    """When it came, counted from the release's begin, and each check with its numbers."""
+    since_s = (moment(step["at"]) - moment(release["steps"][0]["at"])).total_seconds()
+    state = ReleaseState(step["state"])
+    line = Text.assemble(
+        (f"{since_s:8.1f} s  ", "dim"), (f"{state:<15} ", STYLES.get(state, "cyan")), step["note"]
+    )
+    return Group(line, *(_evidence(each) for each in step["evidence"]))
+
+
+def progress_view(release: Body) -> RenderableType:
+    """What it is at, and a bar of how far; one that runs where that is not known.
+
+    A release that cannot go on says why instead.
+    """
+    if release["waits_for"] is not None:
+        return Text.assemble(f"{doing(release)}, ", stall_line(release))
+    soak = release["soak"]
+    total, completed = (1.0, soak["progress"]) if soak else (None, 0.0)
+    line = Table.grid(padding=(0, 1))
+    line.add_row(doing(release), ProgressBar(total, completed, width=BAR_WIDTH))
+    return line
+
+
+def stall_line(release: Body) -> Text:
+    """What it cannot go on without."""
+    return Text(f"waits for {release['waits_for']}", "yellow")
+
+
+def doing(release: Body) -> str:
+    """In one short line: `soaking, 12 s of 60 s`."""
+    share = f" {release['share']} %" if release["share"] is not None else ""
+    soak = release["soak"]
+    watched = f", {span(soak['watched_s'])} of {span(soak['soak_s'])}" if soak else ""
+    return f"{release['state']}{share}{watched}"
+
+
+def may_say(release: Body) -> list[str]:
+    """What a person may say now, without whom it does not go on; none while it does."""
+    if release["paused_by"] is not None:
+        return ["resume", "abort"]
+    return ["promote", "abort"] if release["state"] == ReleaseState.AWAITING else []
+
+
+def end_line(release: Body) -> Text:
+    """How it ended, or whom it waits for and what to type."""
+    which = f"version {release['version']} of {release['model']}"
+    took = f"after {seconds(release['seconds'])}"
+    if verbs := may_say(release):
+        commands = " or ".join(f"`pilotlight {verb} {release['model']}`" for verb in verbs)
+        who = f"paused by {release['paused_by']}" if release["paused_by"] else "waits for a person"
+        return Text.assemble((who, "yellow"), f": {which}; {commands}")
+    if release["state"] == ReleaseState.DONE:
+        return Text.assemble(("done", "green"), f": {which} serves, {took}")
+    return Text.assemble(
+        (spoken(release["state"]), "red"), f": {which}, {took}: {release['reason']}"
+    )
+
+
+def history_view(releases: Sequence[Body]) -> RenderableType:
+    """A paragraph for each release, in the given order."""
+    paragraphs = [part for each in releases for part in (_release(each), Text(""))]
+    return Group(*paragraphs[:-1]) if paragraphs else Text("no release yet")
+
+
+def history_rows(releases: Sequence[Body]) -> Iterator[dict[str, object]]:
+    """A row for each step, by `CSV_COLUMNS`."""
+    for release in releases:
+        for step in release["steps"]:
+            yield {
+                "release": release["id"],
+                "model": release["model"],
+                "base": release["base"],
+                "version": release["version"],
+                "requested_by": release["actor"],
+                "state": step["state"],
+                "at": step["at"],
+                "seconds": step["seconds"],
+                "asked_by": step["actor"],
+                "note": step["note"],
+                "failed": _checks(step, Ruling.FAIL),
+                "inconclusive": _checks(step, Ruling.INCONCLUSIVE),
+            }
+
+
+def _release(release: Body) -> RenderableType:
+    version, base = release["version"], release["base"]
+    way = f"version {base} -> {version}" if base is not None else f"version {version}, its first"
+    state = ReleaseState(release["state"])
+    lines = [
+        Text.assemble(
+            (f"{release['id']}  ", "bold"),
+            f"{way}, asked for by {release['actor']}  ",
+            (spoken(state), STYLES.get(state, "cyan")),
+        ),
+        Text(f"  {clock(release['steps'][0]['at'])}  {release['reason']}"),
+        *(
+            _evidence(each, with_note=True)
+            for step in release["steps"]
+            for each in step["evidence"]
+            if each["ruling"] != Ruling.PASS
+        ),
+        Text(f"  {_took(release)}", "dim"),
+    ]
+    return Group(*lines)
+
+
+def _took(release: Body) -> str:
+    """`canary_loading 1.2 s, comparing 12 s; 14 s in all`."""
+    by_state: defaultdict[str, float] = defaultdict(float)
+    for step in release["steps"]:
+        if step["state"] not in RESTING and step["seconds"] is not None:
+            by_state[step["state"]] += step["seconds"]
+    each = ", ".join(f"{state} {seconds(took_s)}" for state, took_s in by_state.items())
+    so_far = " so far" if release["active"] else ""
+    return f"{each}; {seconds(release['seconds'])} in all{so_far}" if each else "just begun"
+
+
+def _evidence(evidence: Body, *, with_note: bool = False) -> Text:
+    """The note is left out where the step says the same."""
+    ruling = Ruling(evidence["ruling"])
+    said = evidence["note"] if with_note else numbers(evidence["numbers"])
+    return Text.assemble(
+        f"{'':12}", (f"{ruling:<13} ", RULING_STYLES[ruling]), f"{evidence['check']}  ", said
+    )
+
+
+def _checks(step: Body, ruling: Ruling) -> str:
+    return "; ".join(each["check"] for each in step["evidence"] if each["ruling"] == ruling)

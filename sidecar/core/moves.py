@@ -1,0 +1,48 @@
+"""What a step of a release is decided from, and what it is."""
+
+from dataclasses import dataclass, replace
+
+from sidecar.core.fleet import CheckKind, Server, Snapshot
+from sidecar.core.release import Release, ReleaseState
+from sidecar.core.trial import Trial
+from sidecar.core.verdict import Evidence
+from sidecar.core.wanted import Progress, placement, progress
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Where to, and why. `against`: because of what the version itself did."""
+
+    state: ReleaseState
+    note: str
+    evidence: tuple[Evidence, ...] = ()
+    against: bool = False
+
+
+def is_stored(version: int | None, release: Release, snapshot: Snapshot) -> bool:
+    stored = snapshot.models.get(release.model)
+    return stored is not None and version in stored.versions
+
+
+def found_on(release: Release, snapshot: Snapshot, server: Server) -> Progress | None:
+    """What failed before the release came to this state is no evidence against it."""
+    wanted = placement(snapshot, server, release.model)
+    if wanted is None:
+        return None
+    found = progress(snapshot, server, release.model, wanted)
+    is_old = found.failure is not None and found.failure.at_s < release.entered_at_s
+    return replace(found, failure=None) if is_old else found
+
+
+def watched(release: Release, snapshot: Snapshot) -> Trial | None:
+    return snapshot.trials.get((release.id, CheckKind.GUARD))
+
+
+def watched_s(release: Release, snapshot: Snapshot) -> float:
+    trial = watched(release, snapshot)
+    return trial.watched_s if trial else 0.0
+
+
+def next_share(release: Release) -> int | None:
+    later = [share for share in release.strategy.shift if share > (release.share or 0)]
+    return later[0] if later else None

@@ -1,0 +1,108 @@
+"""What becomes of releases and loads for which there is no memory."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from sidecar.core.actions import (
+    Blocked,
+    LetGo,
+    Note,
+    SaveRelease,
+    SaveServing,
+    Settle,
+    saved,
+)
+from sidecar.core.advance import advance
+from sidecar.core.fleet import Failure, OperationKind, Server, Snapshot
+from sidecar.core.policy import Policy
+from sidecar.core.release import BEFORE_PROMOTION, ON_CANARY, PROMOTED, Release, ReleaseState
+from sidecar.core.wanted import placement
+
+S = ReleaseState
+
+
+def give_up(
+    snapshot: Snapshot, policy: Policy, blocked: Mapping[str, Blocked], now_s: float
+) -> Iterator[Note]:
+    """A release or a load that cannot fit ends, and says what it would have taken.
+
+    What was kept and fits no more is let go: nobody waits for it.
+    """
+    for model, obstacle in blocked.items():
+        if not obstacle.is_final:
+            continue
+        for operation in snapshot.operations:
+            if operation.kind is OperationKind.LOAD and operation.model == model:
+                error = f"{obstacle}; it is loaded as soon as there is room"
+                yield Settle(operation=replace(operation, finished_at_s=now_s, error=error))
+        release = snapshot.active_release(model)
+        if release is not None:
+            yield from _given_up(release, snapshot, policy, obstacle, now_s)
+        elif model in snapshot.kept and model not in snapshot.waiting:
+            yield LetGo(model=model, reason=str(obstacle))
+
+
+def _given_up(
+    release: Release, snapshot: Snapshot, policy: Policy, obstacle: Blocked, now_s: float
+) -> Iterator[Note]:
+    if release.state is S.ROLLING_BACK:
+        yield from _back_in_the_record(release, snapshot, obstacle, now_s)
+        return
+    server = Server.CANARY if release.state in ON_CANARY else Server.SERVING
+    wanted = placement(snapshot, server, release.model)
+    failed = Failure(
+        reason=str(obstacle),
+        lost=False,
+        attempts=1,
+        at_s=now_s,
+        config=wanted.config if wanted else "",
+        for_room=True,
+    )
+    seen = replace(snapshot, failures={(server, release.model): failed})
+    after = advance(release, seen, policy, now_s)
+    if after is not release:
+        yield SaveRelease(release=after)
+
+
+def _back_in_the_record(
+    release: Release, snapshot: Snapshot, obstacle: Blocked, now_s: float
+) -> Iterator[Note]:
+    """A rollback ends when nothing of the model is loaded any more, and nothing can be."""
+    view = snapshot.servers[Server.SERVING]
+    if release.base is None or view.problem is not None or not view.is_unloaded(release.model):
+        return
+    later = f"version {release.base} is loaded as soon as there is room: {obstacle}"
+    note = f"{release.reason.rstrip(' ;')}; {later}"
+    back = release.entered(S.ROLLED_BACK, at_s=now_s, note=note)
+    yield SaveServing(model=release.model, version=release.base, reason=note)
+    yield from saved(back, now_s)
+
+
+def untangled(
+    snapshot: Snapshot, blocked: Mapping[str, Blocked], now_s: float
+) -> Iterator[SaveRelease]:
+    """The youngest release gives way when none of those that go on can go on any more.
+
+    Each of them holds what another one needs. It says nothing about the version.
+    """
+    active = [release for release in snapshot.releases.values() if release.is_active]
+    stuck = [release for release in active if release.model in blocked]
+    if snapshot.busy or snapshot.checking or not stuck:
+        return
+    if any(_goes_on(release) for release in active if release not in stuck):
+        return
+    youngest = max(stuck, key=lambda release: (release.steps[0].at_s, release.id))
+    others = ", ".join(sorted(release.model for release in active if release is not youngest))
+    if not others or youngest.state not in BEFORE_PROMOTION | PROMOTED:
+        return
+    note = (
+        f"{blocked[youngest.model]}; the releases of {others} hold it and cannot go on either: "
+        "release it again when they have ended"
+    )
+    state = S.REFUSED if youngest.state in BEFORE_PROMOTION else S.ROLLING_BACK
+    yield SaveRelease(release=youngest.entered(state, at_s=now_s, note=note))
+
+
+def _goes_on(release: Release) -> bool:
+    """A person may take days."""
+    return release.state is not S.AWAITING and release.paused_by is None

@@ -1,0 +1,630 @@
+"""Releases behind the gateway: what clients meet while versions are shifted, swapped and undone."""
+
+import asyncio
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2
+
+from contract.dtypes import Datatype
+from contract.intent import Intent, Tier
+from contract.layout import ONNX_MODEL, Store
+from contract.manifest import Signature, record_files
+from embedded.provision import Installation
+from pilotlight.admin import AdminError, OperationFailed
+from tests import builders
+from tests.e2e.gateway.clients import Crowd, Reply, crowd, message, over_grpc, over_http, wrong
+from tests.e2e.gateway.conftest import House, house
+from tests.e2e.gateway.models import Shelf
+from tests.eventually import eventually
+
+pytestmark = [pytest.mark.triton, pytest.mark.timeout(120)]
+
+WITHIN_S = 60.0
+PAUSE_S = 0.005
+USERS = [f"user-{number}" for number in range(20)]
+SETTLED_S = 0.5
+"""After a step, until the gateway does as it says."""
+UNCOMPARED = {"outputs": "any", "latency_margin": None}
+"""Of a strategy, where a comparison is not what a test is about."""
+LONG = {"soak_s": 600.0, "bake_s": 600.0}
+HELD_MIB = 100
+LOAD_S = 0.5
+WEIGHTS_MIB, BUDGET_MIB = 80, 150
+MODELS = (
+    "shifted",
+    "failing-2",
+    "failing-3",
+    "taken-back",
+    "single",
+    "approved",
+    "recorded",
+    "superseded",
+    "paused",
+    "stuck",
+)
+
+Body = dict[str, Any]
+
+_MODEL = """
+import os
+import time
+
+import numpy
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        server = os.path.basename(os.path.dirname(args["model_repository"]))
+        self.name = server + " " + args["model_version"]
+        self.tell("comes")
+        self.weights = numpy.ones({weights_mib} * 2**17)
+        time.sleep({load_s})
+
+    def finalize(self):
+        self.tell("left")
+
+    def tell(self, what):
+        with open({lives!r}, "a") as lives:
+            lives.write(self.name + " " + what + "\\n")
+
+    def execute(self, requests):
+        inputs = [pb_utils.get_input_tensor_by_name(each, "x").as_numpy() for each in requests]
+        if any(x.ravel().tolist() == [1.0, 3.0] for x in inputs):
+            {asked}
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("y", 2 * x)]) for x in inputs]
+"""
+_TOKEN = """input { name: "token" data_type: TYPE_STRING dims: [1] optional: true }
+"""
+RAISES = 'raise ValueError("out of order")'
+ANSWERS = """return [
+                pb_utils.InferenceResponse(error=pb_utils.TritonError("out of order"))
+                for _ in requests
+            ]"""
+"""Triton counts these as answered; only the gateway knows better."""
+
+
+class Versions(Shelf):
+    """Of models in Python, y = 2 x, which write down when they come to a server and leave it."""
+
+    def add(self, model: str, version: int, *, asked: str = "pass", weights_mib: int = 0) -> int:
+        """`asked` is what it does with the request of our clients, which no sample knows."""
+        built = Store(self._home / "built")
+        signed = Signature(
+            inputs=(builders.tensor("x", 2), builders.tensor("token", 1, datatype=Datatype.BYTES)),
+            outputs=(builders.tensor("y", 2),),
+            max_batch_size=8,
+        )
+        builders.publish(built, model, version, signed=signed)
+        folder = built.version(model, version)
+        (folder.path / ONNX_MODEL).unlink()
+        text = _MODEL.format(
+            lives=str(self._lives(model)),
+            load_s=LOAD_S,
+            weights_mib=weights_mib,
+            asked=asked,
+        )
+        (folder.path / "model.py").write_text(text)
+        # Else Python makes a folder of it, and Triton takes the version for a changed one.
+        (folder.path / "__pycache__").touch()
+        config = folder.config.read_text().replace('"onnxruntime"', '"python"')
+        folder.config.write_text(config.replace("output {", f"{_TOKEN}output {{", 1))
+        manifest = json.loads(folder.manifest.read_text())
+        held = HELD_MIB * builders.MIB
+        manifest["cost"] |= {"private_bytes": held, "peak_bytes": held}
+        manifest["files"] = {
+            path: {"sha256": record.sha256, "bytes": record.bytes}
+            for path, record in record_files(folder.path).items()
+        }
+        folder.manifest.write_text(json.dumps(manifest))
+        there = self.store.version(model, version).path
+        there.parent.mkdir(parents=True, exist_ok=True)
+        self.store.intent(model).write_text(Intent(tier=Tier.HOT).model_dump_json())
+        folder.path.rename(there)
+        return version
+
+    def held(self, model: str) -> list[set[int]]:
+        """What the serving server has held of a model, after each change."""
+        found: list[set[int]] = [set()]
+        for line in self._lives(model).read_text().splitlines():
+            server, version, what = line.split()
+            if server == "serving":
+                change = {int(version)}
+                found.append(found[-1] | change if what == "comes" else found[-1] - change)
+        return found
+
+    def _lives(self, model: str) -> Path:
+        return self._home / f"{model}.lives"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One request of a client; times are those of the wall clock, as a release's are."""
+
+    began_s: float
+    ended_s: float
+    user: str | None
+    reply: Reply
+
+    @property
+    def version(self) -> int | None:
+        """Which one answered; None where there was no answer."""
+        if self.reply.code == 200:
+            return int(json.loads(self.reply.body)["model_version"])
+        if self.reply.code == "OK":
+            return int(service_pb2.ModelInferResponse.FromString(self.reply.body).model_version)
+        return None
+
+
+class Visits(list[Visit]):
+    async def add(self, user: str | None, asked: Awaitable[Reply]) -> None:
+        began_s = time.time()
+        reply = await asked
+        self.append(Visit(began_s=began_s, ended_s=time.time(), user=user, reply=reply))
+        # Clients that never rest would leave the releases no processor.
+        await asyncio.sleep(PAUSE_S)
+
+    @property
+    def wrong(self) -> list[Reply]:
+        return wrong([visit.reply for visit in self])
+
+    def between(self, since_s: float, until_s: float) -> "Visits":
+        """Those that were made as a whole in that time."""
+        return Visits(each for each in self if since_s < each.began_s and each.ended_s < until_s)
+
+    def versions(self) -> Counter[int | None]:
+        """Who answered those without a name, and how often."""
+        return Counter(each.version for each in self if each.user is None)
+
+    def versions_by_user(self) -> dict[str, set[int | None]]:
+        found = defaultdict(set)
+        for each in self:
+            if each.user is not None:
+                found[each.user].add(each.version)
+        return dict(found)
+
+
+class Desk:
+    """What operators do with the releases of one model, and its clients meanwhile."""
+
+    def __init__(self, shop: House, clients: Crowd, model: str) -> None:
+        self._shop = shop
+        self._clients = clients
+        self.model = model
+
+    async def release(self, version: int, *, supersede: bool = False, **strategy: object) -> Body:
+        body = {"version": version, "strategy": strategy, "supersede": supersede}
+        return await self._ask(f"/v1/models/{self.model}/releases", body)
+
+    async def roll_back(self) -> Body:
+        return await self._ask(f"/v1/models/{self.model}:rollback")
+
+    async def do(self, action: str, operation: Body) -> Body:
+        """To the release of an operation: promote, pause, resume, or abort it."""
+        return await self._ask(f"{operation['release']}:{action}")
+
+    async def seen(self, operation: Body) -> Body:
+        return await asyncio.to_thread(self._shop.admin.release, operation["release"])
+
+    async def until(self, operation: Body, holds: Callable[[Body], bool], what: str) -> Body:
+        """The release when that holds."""
+        found: list[Body] = []
+
+        async def is_so() -> bool:
+            found[:] = [await self.seen(operation)]
+            return holds(found[0])
+
+        await eventually(is_so, f"{what}: {found}", WITHIN_S)
+        return found[0]
+
+    async def came_to(self, operation: Body, state: str) -> Body:
+        return await self.until(operation, lambda seen: seen["state"] == state, state)
+
+    async def ended(self, operation: Body) -> Body:
+        """The release when the operation is over, whatever came of it."""
+        with suppress(OperationFailed):
+            await asyncio.to_thread(self._shop.admin.wait, operation, WITHIN_S)
+        return await self.seen(operation)
+
+    async def serving(self) -> tuple[int, list[int]]:
+        """The version that serves, and all that are loaded."""
+        found = await asyncio.to_thread(self._shop.admin.model, self.model)
+        return found["serving_version"], found["ready_versions"]
+
+    @asynccontextmanager
+    async def visits(self) -> AsyncIterator[Visits]:
+        """Clients of each kind, half of those over HTTP with a name, until the block ends."""
+        made, over = Visits(), asyncio.Event()
+
+        async def keep_asking(users: Sequence[str | None], ask: Callable[..., Any]) -> None:
+            for user in cycle(users):
+                if over.is_set():
+                    return
+                headers = {"headers": {"x-user": user}} if user else {}
+                await made.add(user, ask(self.model, **headers))
+
+        async with asyncio.TaskGroup() as group:
+            for users in (USERS[::2], USERS[1::2]):
+                group.create_task(keep_asking(users, self._clients.http))
+            grpc = self._clients.grpc
+            for ask in (self._clients.http, grpc, grpc, self._clients.in_stream):
+                group.create_task(keep_asking((None,), ask))
+            try:
+                yield made
+            finally:
+                over.set()
+
+    async def _ask(self, path: str, body: Body | None = None) -> Body:
+        return await asyncio.to_thread(self._shop.admin.ask, path, body)
+
+
+@pytest.fixture(scope="module")
+def shop(
+    installation: Installation, envoy_binary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
+    """Each test has a model of its own there."""
+    home = tmp_path_factory.mktemp("releases")
+    versions = Versions(home)
+    for name in MODELS:
+        versions.add(name, 1)
+    with house(installation, envoy_binary, home / "home", versions) as built:
+        yield built
+
+
+@pytest.fixture
+async def clients(shop: House) -> AsyncIterator[Crowd]:
+    async with crowd(shop.http, shop.grpc) as clients:
+        yield clients
+
+
+def versions_of(shop: House) -> Versions:
+    assert isinstance(shop.shelf, Versions)
+    return shop.shelf
+
+
+def states(release: Body) -> list[str]:
+    """Without remarks."""
+    found: list[str] = []
+    for step in release["steps"]:
+        if found[-1:] != [step["state"]]:
+            found.append(step["state"])
+    return found
+
+
+def times_s(release: Body, *states: str) -> list[float]:
+    """When it entered these, and of each remark there."""
+    return [
+        datetime.fromisoformat(step["at"]).timestamp()
+        for step in release["steps"]
+        if step["state"] in states
+    ]
+
+
+async def test_requests_are_shifted_in_shares_and_a_user_stays_with_a_version(
+    shop: House, clients: Crowd
+) -> None:
+    desk = Desk(shop, clients, "shifted")
+    version = versions_of(shop).add("shifted", 2)
+    shift = {"shift": [10, 50], "bake_s": 2.0, "sticky_header": "x-user", "soak_s": 1.0}
+    async with desk.visits() as visits:
+        release = await desk.ended(await desk.release(version, **shift, **UNCOMPARED))
+        await asyncio.sleep(SETTLED_S)
+    assert visits.wrong == []
+    assert states(release)[-6:] == [
+        "pinning",
+        "promoting",
+        "shifting",
+        "soaking",
+        "finishing",
+        "done",
+    ]
+    tenth_s, half_s, all_s, done_s = times_s(release, "shifting", "soaking", "done")
+    assert set(visits.between(0, tenth_s).versions()) == {1}
+    shares = []
+    for since_s, until_s in ((tenth_s, half_s), (half_s, all_s)):
+        met = visits.between(since_s + SETTLED_S, until_s)
+        shares.append(met.versions()[version] / met.versions().total())
+        assert {len(each) for each in met.versions_by_user().values()} == {1}
+    assert 0.03 < shares[0] < 0.2, shares
+    assert 0.35 < shares[1] < 0.65, shares
+    assert set(visits.between(all_s + SETTLED_S, done_s + WITHIN_S).versions()) == {version}
+    assert await desk.serving() == (version, [version])
+    await has_held(shop, "shifted", [set(), {1}, {1, 2}, {2}])
+
+
+@pytest.mark.parametrize(("version", "how"), [(2, RAISES), (3, ANSWERS)], ids=["raises", "answers"])
+async def test_a_version_that_fails_on_what_clients_ask_goes_back_by_itself(
+    shop: House, clients: Crowd, version: int, how: str
+) -> None:
+    model = f"failing-{version}"
+    desk = Desk(shop, clients, model)
+    versions_of(shop).add(model, version, asked=how)
+    shift = {"shift": [10], **LONG, **UNCOMPARED}
+    async with desk.visits() as visits:
+        release = await desk.ended(await desk.release(version, **shift))
+        over_s = time.time()
+        await asyncio.sleep(SETTLED_S)
+    assert states(release)[-3:] == ["shifting", "rolling_back", "rolled_back"]
+    assert "requests of clients failed" in release["reason"]
+    assert release["rejected"]
+    shifting_s, back_s, _ = times_s(release, "shifting", "rolling_back", "rolled_back")
+    assert back_s - shifting_s < 5
+    assert all("out of order" in reply.error for reply in visits.wrong)
+    assert len(visits.wrong) < 0.2 * len(visits.between(shifting_s, over_s))
+    assert visits.between(over_s, over_s + WITHIN_S).wrong == []
+    assert visits.between(0, shifting_s).wrong == []
+    assert await desk.serving() == (1, [1])
+    with pytest.raises(AdminError, match="423 version_rejected"):
+        await desk.release(version)
+
+
+async def test_a_rollback_in_mid_shift_costs_nobody_an_answer(shop: House, clients: Crowd) -> None:
+    desk = Desk(shop, clients, "taken-back")
+    version = versions_of(shop).add("taken-back", 2)
+    async with desk.visits() as visits:
+        operation = await desk.release(version, shift=[50], **LONG, **UNCOMPARED)
+        await desk.came_to(operation, "shifting")
+        await eventually(lambda: has_met(visits, version), "it gets its share")
+        await desk.ended(await desk.roll_back())
+        over_s = time.time()
+        await asyncio.sleep(SETTLED_S)
+    assert visits.wrong == []
+    assert set(visits.between(over_s, over_s + WITHIN_S).versions()) == {1}
+    release = await desk.ended(operation)
+    assert (release["state"], release["rejected"]) == ("rolled_back", False)
+    await has_held(shop, "taken-back", [set(), {1}, {1, 2}, {1}])
+
+
+async def test_one_copy_at_a_time_never_holds_two_and_holds_requests_instead(
+    shop: House, clients: Crowd
+) -> None:
+    desk = Desk(shop, clients, "single")
+    version = versions_of(shop).add("single", 2)
+    one = {"copies": "one_at_a_time", **UNCOMPARED}
+    async with desk.visits() as visits:
+        operation = await desk.release(version, **one, **LONG)
+        await desk.came_to(operation, "soaking")
+        await eventually(lambda: has_met(visits, version), "it answers")
+        await desk.ended(await desk.roll_back())
+        over_s = time.time()
+        await asyncio.sleep(SETTLED_S)
+    assert visits.wrong == []
+    assert {visit.reply.warmth for visit in visits} >= {"hit", "joined"}
+    assert max(visit.reply.seconds for visit in visits) > LOAD_S
+    assert set(visits.between(over_s, over_s + WITHIN_S).versions()) == {1}
+    assert (await desk.ended(operation))["state"] == "rolled_back"
+    await has_held(shop, "single", [set(), {1}, set(), {2}, set(), {1}])
+
+
+async def test_a_version_that_waits_for_a_person_gets_copies_of_requests_on_canary(
+    shop: House, clients: Crowd
+) -> None:
+    desk = Desk(shop, clients, "approved")
+    manual = {"approval": "manual", "soak_s": 0.0, **UNCOMPARED}
+    await asyncio.to_thread(shop.admin.steer, "approved", {"mirror": 100})
+    async with desk.visits() as visits:
+        refused = await desk.release(versions_of(shop).add("approved", 2), **manual)
+        await desk.came_to(refused, "awaiting")
+        await eventually(lambda: is_mirrored(shop, "approved", 2), "canary gets copies")
+        await desk.ended(await desk.do("abort", refused))
+        version = versions_of(shop).add("approved", 3)
+        approved = await desk.release(version, **manual)
+        await desk.came_to(approved, "awaiting")
+        assert await desk.serving() == (1, [1])
+        await desk.do("promote", approved)
+        release = await desk.ended(approved)
+    assert visits.wrong == []
+    assert visits.versions().keys() == {1, 3}
+    assert release["state"] == "done"
+    asked = next(step for step in release["steps"] if step["state"] == "promoting")
+    assert asked["actor"] == "api"
+    assert "approved" in asked["note"]
+    before = await desk.seen(refused)
+    assert (before["state"], before["rejected"]) == ("refused", False)
+
+
+async def test_recorded_requests_are_asked_and_what_is_redacted_is_nowhere(
+    shop: House, clients: Crowd
+) -> None:
+    desk = Desk(shop, clients, "recorded")
+    secret, asked = "a-secret-of-a-client", 20
+    said = {"percent": 100, "redact": ["token"]}
+    await asyncio.to_thread(shop.admin.record, "recorded", said)
+    await eventually(lambda: is_recording(shop, "recorded"), "the gateway copies requests")
+    for number in range(asked // 2):
+        x = (100.0 + number, 0.5)
+        for reply in (
+            await asyncio.to_thread(over_http, shop.http, *with_token("recorded", x, secret)),
+            await asyncio.to_thread(
+                over_grpc,
+                shop.grpc,
+                "ModelInfer",
+                message_with_token("recorded", x[::-1], secret),
+            ),
+        ):
+            assert reply.code in (200, "OK"), reply
+    await eventually(lambda: has_recorded(shop, "recorded", asked), "all are kept")
+    version = versions_of(shop).add("recorded", 2)
+    comparing = {"outputs": "equal", "latency_margin": None, "soak_s": 0.0}
+    release = await desk.ended(await desk.release(version, **comparing))
+    assert release["state"] == "done", release["reason"]
+    (promoted,) = [step for step in release["steps"] if step["state"] == "promoting"]
+    (answers,) = [each for each in promoted["evidence"] if each["check"] == "answers"]
+    assert answers["numbers"]["recorded"] == asked
+    kept = [path for path in shop.stack.logs.parent.rglob("*") if path.is_file()]
+    requests = [path.read_bytes() for path in kept if path.suffix == ".request"]
+    assert len(requests) == asked
+    assert sum(np.float32([100.0, 0.5]).tobytes() in each for each in requests) == 1
+    assert [path for path in kept if secret.encode() in path.read_bytes()] == []
+
+
+async def test_a_newer_version_supersedes_one_that_soaks(shop: House, clients: Crowd) -> None:
+    desk = Desk(shop, clients, "superseded")
+    second, third = (versions_of(shop).add("superseded", number) for number in (2, 3))
+    async with desk.visits() as visits:
+        first = await desk.release(second, **LONG, **UNCOMPARED)
+        await desk.came_to(first, "soaking")
+        with pytest.raises(AdminError, match="409 release_active"):
+            await desk.release(third)
+        then = await desk.release(third, supersede=True, soak_s=0.0, **UNCOMPARED)
+        release = await desk.ended(then)
+    assert visits.wrong == []
+    assert (release["state"], release["base"]) == ("done", 1)
+    assert states(await desk.seen(first))[-2:] == ["rolling_back", "rolled_back"]
+    assert await desk.serving() == (third, [third])
+
+
+async def test_a_soak_that_is_paused_goes_on_watching_but_does_not_end(
+    shop: House, clients: Crowd
+) -> None:
+    desk = Desk(shop, clients, "paused")
+    version, soak_s = versions_of(shop).add("paused", 2), 2.0
+    async with desk.visits() as visits:
+        operation = await desk.release(version, soak_s=soak_s, **UNCOMPARED)
+        await desk.came_to(operation, "soaking")
+        await desk.do("pause", operation)
+        paused = await desk.until(
+            operation, lambda seen: seen["soak"]["watched_s"] > soak_s + 2, "watched for longer"
+        )
+        assert (paused["state"], paused["paused_by"]) == ("soaking", "api")
+        assert (await desk.serving())[1] == [1, 2]
+        await desk.do("resume", operation)
+        release = await desk.ended(operation)
+    assert visits.wrong == []
+    assert release["state"] == "done"
+
+
+async def test_a_rollback_to_a_version_that_vanished_is_freed_by_an_abort(
+    shop: House, clients: Crowd
+) -> None:
+    desk = Desk(shop, clients, "stuck")
+    version = versions_of(shop).add("stuck", 2)
+    folder = shop.shelf.store.version("stuck", 1).path
+    async with desk.visits() as visits:
+        operation = await desk.release(version, **LONG, **UNCOMPARED)
+        await desk.came_to(operation, "soaking")
+        folder.rename(folder.with_name(".gone"))
+        await eventually(lambda: is_known(shop, "stuck", [2]), "the sidecar knows")
+        await desk.roll_back()
+        await desk.came_to(operation, "rolling_back")
+        await desk.ended(await desk.do("abort", operation))
+        release = await desk.came_to(operation, "done")
+        await eventually(lambda: is_alone(desk, version), "the new version serves alone")
+    assert visits.wrong == []
+    assert "version 2 keeps serving" in release["reason"]
+
+
+@pytest.fixture(scope="module")
+def tight(
+    installation: Installation, envoy_binary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
+    """Memory for one version, and not for two."""
+    home = tmp_path_factory.mktemp("tight")
+    versions = Versions(home)
+    versions.add("tight", 1, weights_mib=WEIGHTS_MIB)
+    budgets = {"cpu": f"{BUDGET_MIB}MiB"}
+    policy = {"budgets": budgets, "headroom": 0.0, "canary_apart": True}
+    with house(installation, envoy_binary, home / "home", versions, policy=policy) as built:
+        yield built
+
+
+async def test_two_versions_that_do_not_fit_are_refused_with_the_numbers_and_a_price(
+    tight: House,
+) -> None:
+    version = versions_of(tight).add("tight", 2, weights_mib=WEIGHTS_MIB)
+    async with crowd(tight.http, tight.grpc) as clients:
+        desk = Desk(tight, clients, "tight")
+        async with desk.visits() as visits:
+            release = await desk.ended(await desk.release(version))
+    assert visits.wrong == []
+    assert states(release) == ["admitted", "refused"]
+    assert not release["rejected"]
+    assert "tight needs 100.0 MiB on cpu, where " in release["reason"]
+    assert "copies: one_at_a_time needs room for one" in release["reason"]
+    assert "requests wait" in release["reason"]
+    assert versions_of(tight).held("tight") == [set(), {1}]
+
+
+async def test_one_version_at_a_time_fits_where_two_do_not(tight: House) -> None:
+    version = versions_of(tight).add("tight", 3, weights_mib=WEIGHTS_MIB)
+    async with crowd(tight.http, tight.grpc) as clients:
+        desk = Desk(tight, clients, "tight")
+        async with desk.visits() as visits:
+            one = {"copies": "one_at_a_time", "soak_s": 1.0}
+            release = await desk.ended(await desk.release(version, **one))
+    assert visits.wrong == []
+    assert release["state"] == "done", release["reason"]
+    assert visits.versions().keys() == {1, version}
+    await has_held(tight, "tight", [set(), {1}, set(), {version}])
+
+
+async def has_held(shop: House, model: str, expected: list[set[int]]) -> None:
+    """A version that is dropped goes a moment after that."""
+
+    async def is_so() -> bool:
+        return versions_of(shop).held(model) == expected
+
+    with suppress(AssertionError):
+        await eventually(is_so, "the last one has gone")
+    assert versions_of(shop).held(model) == expected
+
+
+async def has_met(visits: Visits, version: int) -> bool:
+    return version in visits.versions()
+
+
+async def is_alone(desk: Desk, version: int) -> bool:
+    return await desk.serving() == (version, [version])
+
+
+async def is_known(shop: House, model: str, versions: list[int]) -> bool:
+    found = await asyncio.to_thread(shop.admin.model, model)
+    known: list[int] = found["versions"]
+    return known == versions
+
+
+async def is_mirrored(shop: House, model: str, version: int) -> bool:
+    url = f"http://127.0.0.1:{shop.stack.canary.http_port}"
+    path = f"/v2/models/{model}/versions/{version}/stats"
+    reply = await asyncio.to_thread(over_http, url, path)
+    (found,) = json.loads(reply.body)["model_stats"]
+    return int(found["inference_count"]) > 100
+
+
+async def is_recording(shop: House, model: str) -> bool:
+    found = await asyncio.to_thread(shop.admin.recording, model)
+    copied: int = found["copied"]
+    return copied == 100
+
+
+async def has_recorded(shop: House, model: str, requests: int) -> bool:
+    found = await asyncio.to_thread(shop.admin.recording, model)
+    kept: int = found["requests"]
+    return kept == requests
+
+
+def with_token(model: str, x: tuple[float, float], token: str) -> tuple[str, bytes]:
+    tensors = [
+        {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": x},
+        {"name": "token", "shape": [1, 1], "datatype": "BYTES", "data": [token]},
+    ]
+    return f"/v2/models/{model}/infer", json.dumps({"inputs": tensors}).encode()
+
+
+def message_with_token(model: str, x: tuple[float, ...], token: str) -> bytes:
+    request = service_pb2.ModelInferRequest.FromString(message(model, x))
+    request.inputs.add(name="token", datatype="BYTES", shape=[1, 1])
+    request.raw_input_contents.append(len(token).to_bytes(4, "little") + token.encode())
+    written: bytes = request.SerializeToString()
+    return written
