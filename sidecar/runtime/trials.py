@@ -14,6 +14,7 @@ from contract.manifest import Manifest
 from contract.samples import Tensors
 from sidecar.core.agreement import Agreement, Answer, Finding, findings
 from sidecar.core.fleet import CheckKind, Server
+from sidecar.core.judge import served_since
 from sidecar.core.memory import Device
 from sidecar.core.release import Release
 from sidecar.core.steady import CLOCK_MS, Curve
@@ -298,7 +299,8 @@ class Trier:
         declared_bytes = sum(progress.declared.get(device, 0) for device in weights)
         memory = trial.memory or Memory(declared_bytes=declared_bytes)
         held_bytes = sum(weight.held_bytes for weight in weights.values())
-        requests = progress.asked + _served(trial)
+        now = served_since(trial, trial.version)
+        requests = progress.asked + now.succeeded + now.failed
         return replace(trial, memory=memory.with_(trial.watched_s, held_bytes, requests))
 
     async def _seen(self, release: Release, progress: _Progress, trial: Trial) -> Trial:
@@ -419,13 +421,6 @@ def _counted(trial: Trial, question: Question) -> Trial:
         requests=trial.requests + 1,
         recorded=trial.recorded + question.is_recorded,
     )
-
-
-def _served(trial: Trial) -> int:
-    """Requests of clients to the new version since the trial began."""
-    now = trial.served.get(trial.version, Served())
-    before = trial.served_before.get(trial.version, Served())
-    return now.succeeded + now.failed - before.succeeded - before.failed
 
 
 def _obstacle(trial: Trial, progress: _Progress) -> str | None:
