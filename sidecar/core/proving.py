@@ -83,7 +83,8 @@ def _comparing(release: Release, snapshot: Snapshot, policy: Policy, _now_s: flo
 
 
 def _passed(release: Release, snapshot: Snapshot, verdict: Verdict) -> Move:
-    note = f"no worse than version {release.base}: {verdict.note}"
+    count = len(verdict.evidence)
+    note = f"no worse than version {release.base} in {count} checks, all on the same requests"
     if release.strategy.approval is Approval.MANUAL:
         asks = f"{note}; waits for :promote or :abort, as its strategy says"
         return Move(S.AWAITING, asks, verdict.evidence)

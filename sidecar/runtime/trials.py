@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from statistics import median
 
 from contract.bytes import format_bytes
 from contract.errors import ContractError
@@ -44,6 +45,8 @@ MOST_ASKED = {CheckKind.COMPARE: 200, CheckKind.GUARD: 20}
 """Requests in a round; each goes to both versions."""
 WEIGH_EVERY_S = {CheckKind.COMPARE: 0.0, CheckKind.GUARD: 5.0}
 """It takes a millisecond for each model with processes of its own, and serving has many."""
+MOST_BUSY = 0.1
+"""Share of the time; queues are short below that (M/D/1: a wait of a twentieth of an answer)."""
 LONGEST_GAP_S = 3.0
 """Between two rounds of a guard, that nobody has looked away."""
 MOST_HELD_SHARE = 1.5
@@ -116,7 +119,10 @@ class Trier:
             ),
         ]
         evidence = tuple(each for each in found if each is not None)
-        return "; ".join(each.note for each in evidence), evidence
+        weighed = [each.note for each in evidence if each.check.startswith("memory")]
+        steady = sum(curve.steady for curve in curves)
+        timed = f"shapes whose latency has become steady: {steady} of {len(curves)}"
+        return "; ".join([timed, *weighed]), evidence
 
     async def compare(self, release: Release, before: Trial | None) -> Trial:
         """About a second of requests, each to both versions; canary holds both."""
@@ -203,8 +209,25 @@ class Trier:
     async def _guard(self, release: Release, progress: _Progress, trial: Trial) -> Trial:
         if progress.looked_s is None:
             trial = await self._seen(release, progress, trial)
+        trial, timed = await self._probed(release, progress, trial)
+        now_s = time.monotonic()
+        gap_s = 0.0 if progress.looked_s is None else min(now_s - progress.looked_s, LONGEST_GAP_S)
+        progress.looked_s = now_s
+        clients = _clients(trial)
+        trial = await self._seen(release, progress, trial)
+        if _leave_room(_clients(trial) - clients, [new for _, _, new in timed], gap_s):
+            for turn, old, new in timed:
+                trial = _raced(trial, turn, old, new, release.strategy)
+        trial = await self._weighed(release, CheckKind.GUARD, progress, trial)
+        return replace(trial, watched_s=trial.watched_s + gap_s, obstacle=None)
+
+    async def _probed(
+        self, release: Release, progress: _Progress, trial: Trial
+    ) -> tuple[Trial, list[tuple[Turn, Answer, Answer]]]:
+        """What the new version answers now, and all that both answered, to be timed."""
         is_alone = release.strategy.copies is Copies.ONE_AT_A_TIME
         versions = (trial.version,) if is_alone else (trial.base, trial.version)
+        timed = []
         async for turn, answers in self._answers(release, CheckKind.GUARD, progress, versions):
             old, new, sample = answers.get(trial.base), answers[trial.version], turn.question
             is_refused = old is not None and old.failure is not None
@@ -215,19 +238,14 @@ class Trier:
                 trial = _failed(trial, new)
                 continue
             if old is not None and not is_refused:
-                trial = _raced(trial, turn, old, new, release.strategy)
+                timed.append((turn, old, new))
             if sample.expected is not None:
                 expected = Answer(latency_ms=0.0, outputs=sample.expected)
                 found = await asyncio.to_thread(findings, expected, new, progress.limits)
                 trial = _agreed(trial, found)
                 if turn.is_first:
                     trial = _counted(trial, sample)
-        now_s = time.monotonic()
-        gap_s = 0.0 if progress.looked_s is None else min(now_s - progress.looked_s, LONGEST_GAP_S)
-        progress.looked_s = now_s
-        trial = await self._seen(release, progress, trial)
-        trial = await self._weighed(release, CheckKind.GUARD, progress, trial)
-        return replace(trial, watched_s=trial.watched_s + gap_s, obstacle=None)
+        return trial, timed
 
     async def _answers(
         self, release: Release, kind: CheckKind, progress: _Progress, versions: Sequence[int]
@@ -360,6 +378,23 @@ def _corrected(counted: Served, refused: int) -> Served:
     requests = counted.succeeded + counted.failed
     failed = min(max(counted.failed, refused), requests)
     return Served(succeeded=requests - failed, failed=failed)
+
+
+def _clients(trial: Trial) -> int:
+    """Requests of clients to either version since the trial began."""
+    found = [served_since(trial, version) for version in (trial.base, trial.version)]
+    return sum(each.succeeded + each.failed for each in found)
+
+
+def _leave_room(requests: int, answers: Sequence[Answer], seconds: float) -> bool:
+    """Whether clients kept the model so little busy that ours did not have to queue behind them.
+
+    Only the new version has clients in the soak: behind these it would seem slower than it is.
+    """
+    if not answers or not seconds:
+        return False
+    busy_s = requests * median(answer.latency_ms for answer in answers) / 1e3
+    return busy_s <= MOST_BUSY * seconds
 
 
 def _base(release: Release) -> int:

@@ -96,8 +96,8 @@ def test_what_is_measured_is_an_outcome_with_evidence(tmp_path: Path) -> None:
 
         outcome = yard.world.board.outcomes["m.2", K.MEASURE]
         assert outcome.passed
-        speed, memory = outcome.evidence
-        assert outcome.note == f"{speed.note}; {memory.note}"
+        _, memory = outcome.evidence
+        assert outcome.note == f"shapes whose latency has become steady: 1 of 1; {memory.note}"
 
     play(tmp_path, story)
 

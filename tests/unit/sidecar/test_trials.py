@@ -695,6 +695,27 @@ def test_a_guard_races_both_versions_and_asks_only_the_new_one_where_it_is_alone
     play(tmp_path, story)
 
 
+def test_a_guard_times_nothing_while_clients_keep_the_new_version_busy(tmp_path: Path) -> None:
+    """Only the new version has clients: behind these it would seem slower than it is."""
+
+    async def story(yard: Yard) -> None:
+        await both_on_serving(yard)
+        trial = await yard.guarded()
+        for _ in range(5):
+            await clients(yard, 20, request(1.0, 2.0))
+            await asyncio.sleep(1.0)
+            trial = await yard.guarded(before=trial)
+        assert trial.races == {}
+
+        for _ in range(5):
+            await clients(yard, 2, request(1.0, 2.0))
+            await asyncio.sleep(1.0)
+            trial = await yard.guarded(before=trial)
+        assert sum(race.pairs for race in trial.races.values()) > 5
+
+    play(tmp_path, story)
+
+
 def test_a_guard_sees_that_the_new_version_refuses(tmp_path: Path) -> None:
     async def story(yard: Yard) -> None:
         await both_on_serving(yard)
@@ -750,9 +771,7 @@ def test_a_version_is_measured_when_it_is_steady(tmp_path: Path) -> None:
         note, evidence = await yard.trier.measure(release(ReleaseState.MEASURING))
 
         speed, memory = evidence
-        assert note == (
-            "batch 2: 20 ms, steady after 12 requests (the manifest says 3 ms); cpu: 100.0 MiB"
-        )
+        assert note == "shapes whose latency has become steady: 1 of 1; cpu: 100.0 MiB"
         assert (speed.check, memory.check) == ("measured: batch 2", "memory: cpu")
         assert speed.numbers == {
             "first_ms": pytest.approx(20, abs=0.1),
