@@ -45,7 +45,7 @@ bench-sidecar: setup repo ## What the sidecar costs: planner, loop, memory, rest
 bench-gateway: setup repo ## What the gateway costs: hot and cold requests, changes of routes, size
 	$(BIN)/python -m bench.gateway
 
-bench-release: setup repo ## Releases under load: promotions, rollbacks, first requests, our share
+bench-release: setup ## Releases under load: promotions, rollbacks, first requests, our share
 	$(BIN)/python -m bench.release
 
 bench-judge: setup ## How often the judge is right, by simulation
