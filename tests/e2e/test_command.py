@@ -72,7 +72,7 @@ def copy(terminal: int, file: IO[bytes]) -> None:
 def test_the_demo_proves_every_claim_and_leaves_nothing_running(example_store: Path) -> None:
     done = pilotlight("demo")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall(r"│ yes │", done.stdout)) == 15
+    assert len(re.findall(r"│ yes │", done.stdout)) == 17
     assert "│ NO" not in done.stdout
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     home = str(ROOT / ".pilotlight" / "demo")
