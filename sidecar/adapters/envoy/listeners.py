@@ -59,9 +59,10 @@ def _manager(protocol: str, edge: Edge, folder: str) -> Resource:
     """Headers pass as they are, but for those that would steer Envoy.
 
     `generate_request_id` is off: a request ID costs time, and clients have their own.
-    `delayed_close_timeout` is how long a client that is refused while it sends its body is
-    listened to: closed before, it would lose the refusal to a connection reset (Envoy's own
-    value is a second).
+    `delayed_close_timeout` is how long a client that is refused while it sends its body may take
+    to read so: closed before, it would lose the refusal to a connection reset (Envoy's own value
+    is a second). One that reads nothing before it has sent all may lose it still, because Envoy
+    stops reading what it has refused.
     """
     return typed(
         _MANAGER,
@@ -90,7 +91,7 @@ def _manager(protocol: str, edge: Edge, folder: str) -> Resource:
         path_with_escaped_slashes_action="REJECT_REQUEST",
         generate_request_id=False,
         stream_idle_timeout="0s",
-        delayed_close_timeout="60s",
+        delayed_close_timeout="10s",
         server_header_transformation="PASS_THROUGH",
     )
 
