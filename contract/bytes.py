@@ -2,6 +2,9 @@
 
 import re
 from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, PositiveInt
 
 _UNITS = {
     "": 1,
@@ -28,6 +31,17 @@ def parse_bytes(text: str) -> int:
         units = ", ".join(filter(None, _UNITS))
         raise ValueError(f"{text!r} is no size; write for example '12GiB' (units: {units})")
     return round(Decimal(found[1]) * _UNITS[found[2]])
+
+
+def _parsed(size: object) -> object:
+    return parse_bytes(size) if isinstance(size, str) else size
+
+
+_Written = Annotated[str, Field(pattern=rf"^\s*\d+(\.\d+)?\s*({'|'.join(_UNITS)})\s*$")]
+Size = Annotated[
+    PositiveInt, BeforeValidator(_parsed, json_schema_input_type=PositiveInt | _Written)
+]
+"""A key of a file that takes what `parse_bytes` reads."""
 
 
 def format_bytes(count: int) -> str:

@@ -1,16 +1,17 @@
-"""`config.pbtxt` as a message. Triton's own schema comes with tritonclient."""
+"""`config.pbtxt` as a message. Triton's own schema comes with tritonclient.
+
+Both are imported when the first text is read, so that the command line needs neither.
+"""
 
 from functools import lru_cache
 from typing import Any, NamedTuple
-
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
 
 from contract.errors import InvalidArtifact
 
 # tritonclient ships no type stubs for its messages.
 ModelConfig = Any
-KIND_CPU: int = model_config_pb2.ModelInstanceGroup.KIND_CPU
+KIND_CPU = 2
+"""`ModelInstanceGroup.KIND_CPU` of Triton's schema."""
 CACHED_CONFIGS = 16_384
 
 
@@ -28,8 +29,10 @@ def parse_config(text: str, origin: str) -> ModelConfig:
     Raises:
         InvalidArtifact: not the text of a ModelConfig; says line and column.
     """
+    from google.protobuf import text_format  # noqa: PLC0415  (see the top)
+
     try:
-        return text_format.Parse(text, model_config_pb2.ModelConfig())
+        return text_format.Parse(text, _empty_config())
     except text_format.ParseError as error:
         raise InvalidArtifact(f"{origin} is no config that Triton would read: {error}") from error
 
@@ -56,7 +59,27 @@ def is_stateful(text: str) -> bool:
     return bool(config.HasField("sequence_batching"))
 
 
+def tensors_of_batcher(config: ModelConfig) -> frozenset[str]:
+    """What only Triton's sequence batcher writes and reads: no client sends or sees it."""
+    sequence = config.sequence_batching
+    return frozenset(
+        [
+            *(control.name for control in sequence.control_input),
+            *(state.input_name for state in sequence.state),
+            *(state.output_name for state in sequence.state),
+        ]
+    )
+
+
 def format_config(config: ModelConfig) -> str:
     """The message as text. Triton fills in what it leaves out, such as `max_batch_size: 0`."""
+    from google.protobuf import text_format  # noqa: PLC0415  (see the top)
+
     text: str = text_format.MessageToString(config)
     return text
+
+
+def _empty_config() -> ModelConfig:
+    from tritonclient.grpc import model_config_pb2  # noqa: PLC0415  (see the top)
+
+    return model_config_pb2.ModelConfig()

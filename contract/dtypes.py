@@ -1,11 +1,17 @@
-"""Triton's datatypes. The only module that spells them."""
+"""Triton's datatypes. The only module that spells them.
+
+numpy is imported by whoever has arrays: neither the command line nor a build without changes has.
+"""
 
 from enum import StrEnum
-
-import numpy as np
-from numpy.typing import NDArray
+from functools import cache
+from typing import TYPE_CHECKING
 
 from contract.errors import UnsupportedDatatype
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Datatype(StrEnum):
@@ -31,36 +37,30 @@ class Datatype(StrEnum):
         return "TYPE_STRING" if self is Datatype.BYTES else f"TYPE_{self.value}"
 
     @property
-    def numpy(self) -> np.dtype[np.generic]:
+    def numpy(self) -> "np.dtype[np.generic]":
         """The numpy dtype of decoded tensors; `BYTES` is `object`, each element `bytes`."""
-        return np.dtype(_NUMPY[self])
+        return _numpy()[self]
 
     @property
     def is_float(self) -> bool:
         return self in (Datatype.FP16, Datatype.FP32, Datatype.FP64)
 
 
-_NUMPY: dict[Datatype, type] = {
-    Datatype.BOOL: np.bool_,
-    Datatype.UINT8: np.uint8,
-    Datatype.UINT16: np.uint16,
-    Datatype.UINT32: np.uint32,
-    Datatype.UINT64: np.uint64,
-    Datatype.INT8: np.int8,
-    Datatype.INT16: np.int16,
-    Datatype.INT32: np.int32,
-    Datatype.INT64: np.int64,
-    Datatype.FP16: np.float16,
-    Datatype.FP32: np.float32,
-    Datatype.FP64: np.float64,
-    Datatype.BYTES: np.object_,
-}
-_BY_KIND: dict[np.dtype[np.generic], Datatype] = {
-    np.dtype(kind): datatype for datatype, kind in _NUMPY.items()
-}
+@cache
+def _numpy() -> "dict[Datatype, np.dtype[np.generic]]":
+    import numpy as np  # noqa: PLC0415  (see the top)
+
+    other = {Datatype.FP16: "float16", Datatype.FP32: "float32", Datatype.FP64: "float64"}
+    other[Datatype.BYTES] = "object"
+    return {each: np.dtype(other.get(each, each.value.lower())) for each in Datatype}
 
 
-def datatype_of(array: NDArray[np.generic]) -> Datatype:
+@cache
+def _by_numpy() -> "dict[np.dtype[np.generic], Datatype]":
+    return {kind: datatype for datatype, kind in _numpy().items()}
+
+
+def datatype_of(array: "NDArray[np.generic]") -> Datatype:
     """The datatype that carries this array.
 
     Raises:
@@ -69,9 +69,9 @@ def datatype_of(array: NDArray[np.generic]) -> Datatype:
     if array.dtype.kind == "S":
         return Datatype.BYTES
     try:
-        return _BY_KIND[array.dtype]
+        return _by_numpy()[array.dtype]
     except KeyError:
-        known = ", ".join(_NUMPY)
+        known = ", ".join(Datatype)
         raise UnsupportedDatatype(
             f"no Triton datatype for numpy dtype {array.dtype}; cast it to one of {known}"
         ) from None

@@ -3,13 +3,17 @@
     <store>/<model>/
         pilotlight.json          what the operator wants of the model (`contract.intent`)
         config.pbtxt -> 2/config.pbtxt   links to the newest version, so that a plain Triton
-        warmup       -> 2/warmup         can serve the store as it is
+        warmup       -> 2/warmup         can serve the store as it is; likewise the others
         1/                       a version: immutable once it is there
-            model.onnx  model.onnx.data
+            model.onnx  model.onnx.data      or model.plan; an ensemble has neither
             config.pbtxt         complete; `version_policy` is the only part a sidecar rewrites
             warmup/              data files that `model_warmup` names
+            labels/              texts that `label_filename` names
+            configs/             variants for `--model-config-name`; not for a stage, where one
+                                 would hide the config that says which versions to serve
             golden.npz           inputs with the outputs that PyTorch gave for them
             manifest.json        hashes, signature, measured costs
+    <store>/.pilotlight.lock     held by whoever writes
 
 Staging folders begin with a dot and never with a digit: Triton reads a folder `3.tmp`
 inside a model as version 3, and any folder at the store's root as a model.
@@ -24,11 +28,17 @@ from contract.errors import InvalidVersion
 
 CONFIG = "config.pbtxt"
 WARMUP = "warmup"
+LABELS = "labels"
+CONFIGS = "configs"
 GOLDEN = "golden.npz"
 MANIFEST = "manifest.json"
 INTENT = "pilotlight.json"
 ONNX_MODEL = "model.onnx"
 ONNX_DATA = "model.onnx.data"
+TENSORRT_PLAN = "model.plan"
+
+HEAD = (WARMUP, LABELS, CONFIGS, CONFIG)
+"""What Triton looks for beside the versions and not in them, the config after all that it names."""
 
 # Triton parses folder names with std::stoll and aborts on overflow.
 MAX_VERSION = 2**63 - 1
@@ -68,6 +78,14 @@ class VersionFolder:
     @property
     def warmup(self) -> Path:
         return self.path / WARMUP
+
+    @property
+    def labels(self) -> Path:
+        return self.path / LABELS
+
+    @property
+    def configs(self) -> Path:
+        return self.path / CONFIGS
 
     @property
     def golden(self) -> Path:

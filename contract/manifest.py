@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from pydantic.dataclasses import dataclass
 
 from contract.dtypes import Datatype
@@ -21,6 +21,11 @@ _CHUNK_BYTES = 1 << 20
 
 
 _STRICT = ConfigDict(extra="forbid")
+
+Reference = Literal["float64", "tolerance", "golden", "itself"]
+"""Where answers and limits of a verification come from: PyTorch's with the noise between its
+float32 and float64, PyTorch's with the recipe's `tolerance`, the recipe's golden data, or only the
+file's own answers without optimization."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -89,25 +94,85 @@ class Cost:
 
     `private_bytes` is anonymous memory after load (paid per instance), `shared_bytes` the
     file-backed memory that instances of one process share, `peak_bytes` anonymous memory
-    after the largest warm-up shape.
+    after the largest warm-up shape. `further_private_bytes` is what a second instance in the same
+    process added. `load_s` is with the files in the page cache, `load_cold_s` without. None: not
+    measured.
     """
 
     disk_bytes: int
     private_bytes: int
     shared_bytes: int
     peak_bytes: int
+    further_private_bytes: int | None = None
     load_s: float
+    load_cold_s: float | None = None
     shapes: tuple[ShapeCost, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class WarmupPlan:
+    """How long the warm-up of one instance takes, seconds; None where it could not be measured.
+
+    `dropped` are shapes that were left out for the sake of `budget_s`.
+    """
+
+    budget_s: float
+    seconds: float | None
+    dropped: tuple[ShapeCost, ...] = ()
+
+    @property
+    def note(self) -> str | None:
+        """What whoever builds or looks should know of it."""
+        if not self.dropped:
+            return None
+        return (
+            f"shapes that its warm-up leaves out for warmup_budget_s: {self.budget_s:g}: "
+            f"{len(self.dropped)}; give it more, or narrower dims"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class OutputEvidence:
+    """How far an output was off, at most, from what was expected.
+
+    `same_top` of a classifier is the share of rows that had the expected classes among the `top_k`
+    largest; both are None for other outputs.
+    """
+
+    scaled_error: float
+    limit: float
+    top_k: int | None = None
+    same_top: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Verification:
+    """What the files were held against, at how many shapes, before they were published."""
+
+    reference: Reference
+    cases: int
+    outputs: dict[str, OutputEvidence]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Proof:
+    """The golden samples asked in the release's own ONNX Runtime; `load_s` there."""
+
+    onnxruntime: str
+    load_s: float
+    samples: int
+    outputs: dict[str, OutputEvidence]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class Excerpt:
     """What a sidecar keeps of each of thousands of versions; it reads the rest when it needs it.
 
-    `cost` is without shapes.
+    `cost` is without shapes. `composing` is None unless the version is of an ensemble.
     """
 
     cost: Cost
+    composing: dict[str, int] | None = None
 
 
 class Manifest(BaseModel):
@@ -117,7 +182,9 @@ class Manifest(BaseModel):
     version but the manifest itself. `serving_sha256` covers what Triton sees of the version
     besides its weights (config and warm-up data): two versions with the same value can be
     exchanged in place. `tolerances` are limits of the scaled error per output
-    (`contract.compare`). `sources` maps the model's own source files to their hashes.
+    (`contract.compare`). `sources` maps the model's own source files to their hashes. `composing`
+    holds the models of an ensemble with the versions that its golden samples were made with.
+    An ensemble has no `verification` of its own; a `proof` is made on request.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -136,10 +203,14 @@ class Manifest(BaseModel):
     serving_sha256: str
     tolerances: dict[str, float]
     cost: Cost
+    warmup: WarmupPlan | None = None
+    verification: Verification | None = None
+    proof: Proof | None = None
+    composing: dict[str, PositiveInt] = Field(default_factory=dict)
 
     @property
     def excerpt(self) -> Excerpt:
-        return Excerpt(cost=replace(self.cost, shapes=()))
+        return Excerpt(cost=replace(self.cost, shapes=()), composing=self.composing or None)
 
 
 def sha256_of(path: Path) -> str:

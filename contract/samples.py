@@ -1,5 +1,7 @@
 """Golden samples and warm-up data as files."""
 
+import re
+import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +10,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.utils import serialize_byte_tensor
 
 from contract.errors import InvalidArtifact
 
 Tensors = dict[str, NDArray[np.generic]]
+
+_KEY = re.compile(r"(?:(\d+)/)?(input|output)/(.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ def write_golden(path: Path, samples: Sequence[GoldenSample]) -> None:
 def read_golden(path: Path) -> list[GoldenSample]:
     """Read samples in the order in which they were written.
 
+    A file with one sample may leave the index out.
+
     Raises:
         InvalidArtifact: missing, unreadable or without a sample.
     """
@@ -49,8 +54,8 @@ def read_golden(path: Path) -> list[GoldenSample]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for key in archive.files:
-                index, kind, name = key.split("/", 2)
-                sample = samples.setdefault(int(index), GoldenSample({}, {}))
+                index, kind, name = _parts(key)
+                sample = samples.setdefault(index, GoldenSample({}, {}))
                 tensors = sample.inputs if kind == "input" else sample.outputs
                 array = archive[key]
                 tensors[name] = array.astype(np.object_) if array.dtype.kind == "S" else array
@@ -63,11 +68,20 @@ def read_golden(path: Path) -> list[GoldenSample]:
     return [samples[index] for index in sorted(samples)]
 
 
+def _parts(key: str) -> tuple[int, str, str]:
+    found = _KEY.fullmatch(key)
+    if not found:
+        raise ValueError(f"{key!r} is no key like 0/input/<name> or output/<name>")
+    index, kind, name = found.groups(default="0")
+    return int(index), kind, name
+
+
 def warmup_bytes(array: NDArray[np.generic]) -> bytes:
     """Contents of a warm-up data file: ONE element without batch dimension, row-major.
 
     BYTES elements are length-prefixed, as Triton expects them.
     """
     if array.dtype.kind in "OS":
-        return bytes(serialize_byte_tensor(array.astype(np.object_)).item())
+        elements: list[bytes] = array.astype(np.object_).ravel().tolist()
+        return b"".join(struct.pack("<I", len(element)) + element for element in elements)
     return np.ascontiguousarray(array).tobytes()

@@ -1,8 +1,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from contract.bytes import format_bytes, parse_bytes
+from contract.bytes import Size, format_bytes, parse_bytes
+
+SIZES = TypeAdapter[int](Size)
 
 
 @pytest.mark.parametrize(
@@ -50,3 +53,14 @@ def test_a_size_is_shown_in_the_largest_unit_that_fits(count: int, text: str) ->
 @given(st.integers(0, 2**50))
 def test_what_is_shown_is_read_back_to_the_digit_shown(count: int) -> None:
     assert parse_bytes(format_bytes(count)) == pytest.approx(count, rel=0.05)
+
+
+@pytest.mark.parametrize("written", ["12GiB", 12 * 2**30, "12884901888"])
+def test_a_file_may_write_a_size_as_text_or_as_a_number(written: object) -> None:
+    assert SIZES.validate_python(written) == 12 * 2**30
+
+
+@pytest.mark.parametrize("written", [0, "0", -1, "12 Gb", None, [12]])
+def test_a_file_may_not_write_what_is_no_size(written: object) -> None:
+    with pytest.raises(ValidationError):
+        SIZES.validate_python(written)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from contract.compare import Difference, compare, scaled_error
+from contract.compare import Difference, compare, farthest, same_top, scaled_error
 
 INF, NAN = float("inf"), float("nan")
 
@@ -56,7 +56,7 @@ def test_opposite_infinities_are_not_equal() -> None:
 @pytest.mark.parametrize(
     ("got", "reason"),
     [
-        (np.float32([[1], [2]]), "output y: shape [2, 1], expected [2]"),
+        (np.float32([[1, 2]]), "output y: shape [1, 2], expected [2]"),
         (np.float32(1), "output y: shape [], expected [2]"),
         (np.float64([1, 2]), "output y: dtype float64, expected float32"),
     ],
@@ -94,3 +94,60 @@ def test_an_output_without_a_limit_must_be_exact() -> None:
     (found,) = compare({"y": np.float32([1.0001])}, {"y": np.float32([1])}, {})
 
     assert found.reason is not None
+
+
+@pytest.mark.parametrize(
+    ("got", "reference", "place"),
+    [
+        (np.float32([[1, 2], [3, 9]]), np.float32([[1, 2], [3, 4]]), "[1, 1] is 9.0, expected 4.0"),
+        (np.float32([1, NAN]), np.float32([1e9, 2]), "[1] is nan, expected 2.0"),
+        (np.float32([NAN, 2]), np.float32([NAN, 3]), "[1] is 2.0, expected 3.0"),
+        (np.float32([INF, 2]), np.float32([INF, 3]), "[1] is 2.0, expected 3.0"),
+        (np.int64([5, 7]), np.int64([5, 6]), "[1] is 7, expected 6"),
+        (np.array([b"a", b"x"], np.object_), np.array([b"a", b"b"], np.object_), "[1] is b'x'"),
+        (np.float16([-60000]), np.float16([60000]), "[0] is -6e+04, expected 6e+04"),
+    ],
+)
+def test_the_element_that_is_farthest_off_is_named(
+    got: NDArray[np.generic], reference: NDArray[np.generic], place: str
+) -> None:
+    assert farthest(got, reference).startswith(place)
+
+
+def test_rows_agree_that_have_the_same_largest_elements_in_whatever_order() -> None:
+    reference = np.float32([[3, 2, 1, 0], [3, 2, 1, 0]])
+    got = np.float32([[2, 3, 1, 0], [3, 0, 1, 2]])
+
+    assert same_top(got, reference, 1, limit=0) == 0.5
+    assert same_top(got, reference, 2, limit=0) == 0.5
+    assert same_top(got, reference, 3, limit=0) == 0.5
+    assert same_top(got, reference, 9, limit=0) == 1.0
+
+
+def test_a_tie_within_the_limit_is_no_disagreement() -> None:
+    reference = np.float32([[1.0, 0.999, -100.0]])
+    got = reference[:, [1, 0, 2]]
+
+    assert same_top(got, reference, 1, limit=1e-4) == 1.0
+    assert same_top(got, reference, 1, limit=1e-6) == 0.0
+
+
+def test_masked_classes_neither_count_nor_widen_what_is_a_tie() -> None:
+    reference = np.float32([[1.0, 2.0, -INF]])
+
+    assert same_top(reference, reference, 2, limit=1e-4) == 1.0
+    assert same_top(reference[:, [1, 0, 2]], reference, 1, limit=1e-4) == 0.0
+
+
+def test_no_rows_agree_all() -> None:
+    assert same_top(np.zeros((0, 3)), np.zeros((0, 3)), 1, limit=0) == 1.0
+
+
+def test_a_number_per_element_may_come_as_a_list_of_one() -> None:
+    wanted = np.float32([1, 2])
+
+    (same,) = compare({"level": wanted[:, np.newaxis]}, {"level": wanted}, {})
+    (other,) = compare({"level": wanted[np.newaxis]}, {"level": wanted}, {})
+
+    assert same.reason is None
+    assert other.reason == "output level: shape [1, 2], expected [2]"

@@ -1,4 +1,5 @@
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,20 @@ def test_a_manifest_survives_its_file(tmp_path: Path) -> None:
     path.write_text(written.model_dump_json())
 
     assert read_manifest(path) == written
+
+
+def test_a_manifest_of_an_older_pilotlight_is_read(tmp_path: Path) -> None:
+    """Nothing was known then of warm-up budgets, further instances and cold loads."""
+    written = json.loads(manifest().model_dump_json())
+    newer = {"cost": ["further_private_bytes", "load_cold_s"]}
+    newer[""] = ["warmup", "verification", "proof", "composing"]
+    for section, names in newer.items():
+        for name in names:
+            del (written[section] if section else written)[name]
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(written))
+
+    assert read_manifest(path) == manifest()
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,26 @@ def test_golden_samples_that_cannot_be_read_are_named(tmp_path: Path, content: b
         read_golden(path)
 
 
+def test_a_file_with_one_sample_may_leave_the_index_out(tmp_path: Path) -> None:
+    """So that people write it by hand."""
+    path = tmp_path / "golden.npz"
+    np.savez(path, **{"input/x": np.int64([1]), "output/in/y": np.int64([2])})
+
+    (sample,) = read_golden(path)
+
+    assert sample.inputs["x"].tolist() == [1]
+    assert sample.outputs["in/y"].tolist() == [2]
+
+
+@pytest.mark.parametrize("key", ["x", "inputs/x", "0/x", "-1/input/x", "input/"])
+def test_a_key_that_is_no_input_or_output_is_named(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "golden.npz"
+    np.savez(path, **{key: np.int64([1])})
+
+    with pytest.raises(InvalidArtifact, match=f"'{key}' is no key like 0/input/<name>"):
+        read_golden(path)
+
+
 def test_missing_golden_samples_are_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidArtifact, match=r"golden\.npz cannot be read"):
         read_golden(tmp_path / "golden.npz")

@@ -21,6 +21,20 @@ model_warmup {
 """
 
 
+SEQUENCE = """
+sequence_batching {
+  control_input { name: "begins" control { fp32_false_true: [0, 1] } }
+  state { input_name: "before" output_name: "after" data_type: TYPE_FP32 dims: [2] }
+}
+model_warmup {
+  name: "whole sequence" batch_size: 1
+  inputs { key: "x" value { data_type: TYPE_FP32 dims: [2] input_data_file: "x.bin" } }
+  inputs { key: "begins" value { data_type: TYPE_FP32 dims: [2] input_data_file: "begins.bin" } }
+  inputs { key: "before" value { data_type: TYPE_FP32 dims: [2] input_data_file: "before.bin" } }
+}
+"""
+
+
 def tiny(**changes: int) -> ModelConfig:
     return parse_config(config_text(**changes), "tiny")  # type: ignore[arg-type]
 
@@ -50,6 +64,25 @@ def test_words_are_read_back(tmp_path: Path) -> None:
     (request,) = warmup_requests(config, tmp_path)
 
     assert request["w"].tolist() == [[b"one", b""]] * 3
+
+
+def test_texts_that_end_too_soon_are_named(tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_bytes(b"\x05\0\0\0one")
+    config = parse_config(f"max_batch_size: 4 {WORDS}", "words")
+
+    with pytest.raises(InvalidArtifact, match=r"w\.bin does not fit BYTES\[2\]"):
+        warmup_requests(config, tmp_path)
+
+
+def test_what_a_client_of_a_sequence_cannot_send_is_in_no_request(tmp_path: Path) -> None:
+    """Triton takes neither what its batcher writes nor more than one row."""
+    text = config_text().replace("dynamic_batching", "# ") + SEQUENCE
+    for name in ("x", "begins", "before"):
+        (tmp_path / f"{name}.bin").write_bytes(warmup_bytes(np.float32([1, 2])))
+
+    (request,) = warmup_requests(parse_config(text, "stateful"), tmp_path)
+
+    assert {name: array.tolist() for name, array in request.items()} == {"x": [[1, 2]]}
 
 
 def test_a_config_without_warm_up_makes_no_request(tmp_path: Path) -> None:
