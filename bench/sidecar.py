@@ -299,7 +299,7 @@ def _wait_until_all_answer(setup: Setup) -> None:
     """Each model that was found loaded is asked a question before it counts."""
 
     def all_answer() -> bool:
-        return _metric(setup.url, 'pilotlight_models{warmth="warmed"}') >= LOADED
+        return _metric(setup.url, 'pilotlight_models{tier="cold",warmth="warmed"}') >= LOADED
 
     must(wait_until(lambda: _answers(setup.url, "/startupz"), PATIENCE_S), "startupz")
     must(wait_until(all_answer, PATIENCE_S), "adoption")

@@ -1,151 +1,184 @@
-"""A recipe into a store: the generator's entry."""
+"""A recipe into a store: the generator's entry.
 
-import os
-import tempfile
+What a build without changes does not need is imported where it is: libraries that take longer to
+import than two hundred models take to be found unchanged.
+"""
+
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar, assert_never
 
-from contract.errors import ContractError
 from contract.layout import Store
-from contract.manifest import read_manifest
-from generator import pipeline, publish
-from generator.errors import GeneratorError, VersionTaken
+from contract.manifest import Manifest, read_manifest
+from generator import capacity
+from generator.ensembles.models import fingerprint, read_models
+from generator.errors import VersionTaken
 from generator.events import BuildEvent, BuildReport, Built, Failed, Progress, Stage, Unchanged
 from generator.fingerprint import is_current
-from generator.pipeline import Exported, Task
-from generator.recipe import ModelRecipe, Recipe, load_recipe
-
-# What can go wrong with one model without being a bug of ours; OSError: no room for scratch.
-_EXPECTED = (GeneratorError, ContractError, OSError)
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Site:
-    """What all models of a build have in common."""
-
-    recipe: Recipe
-    folder: Path
-    store: Store
-    scratch: Path
-    threads: int
+from generator.hashes import Hashes
+from generator.publishing import publish
+from generator.publishing.lock import locked
+from generator.publishing.staging import remove_leftovers
+from generator.recipe import EnsembleRecipe, ModelRecipe, load_recipe
+from generator.scratch import scratch_folder
+from generator.site import DryRun, Site, Wanted, attempt
 
 
 def build(
-    recipe: Path, store: Path, *, jobs: int, report: Callable[[BuildEvent], None]
+    recipe: Path,
+    store: Path,
+    *,
+    jobs: int | None,
+    report: Callable[[BuildEvent], None],
+    triton: str | None = None,
+    wait: bool = False,
+    packages: Path | None = None,
+    dry_run: DryRun | None = None,
 ) -> BuildReport:
     """Build what changed since the last time and publish it.
 
-    Up to `jobs` models are exported and verified at once; then they are measured and
-    published one after the other, because measuring beside an export measures the export.
-    `report` is called by one thread at a time. A model that fails leaves the others and the
-    store alone.
+    Up to `jobs` models are exported and verified at once; without a number, as many as cores and
+    memory allow. Then they are measured and published one after the other, because measuring
+    beside an export measures the export. `report` is called by one thread at a time. A model that
+    fails leaves the others and the store alone. `triton` is the release to build for where the
+    recipe names none; `packages` has that release's own ONNX Runtime, where models are to be
+    proven in it. `wait` waits for another builder in the same store.
 
     Raises:
-        RecipeError: the recipe is impossible; nothing was built.
+        RecipeError: the recipe is impossible, or names another release; nothing was built.
+        StoreBusy: another builder is at work in the store.
+        PublishFailed: the store cannot be written at all.
     """
-    loaded = load_recipe(recipe)
+    loaded = load_recipe(recipe, triton=triton)
+    folder = recipe.resolve().parent
     announce = _one_at_a_time(report)
-    lines = [(model, Progress(model.name, model.version, announce)) for model in loaded.models]
-    with tempfile.TemporaryDirectory(prefix="pilotlight-") as scratch:
-        site = _Site(
+    with locked(store, wait=wait), scratch_folder() as scratch:
+        cores = capacity.usable_cores()
+        site = Site(
             recipe=loaded,
-            folder=recipe.resolve().parent,
+            folder=folder,
             store=Store(store),
-            scratch=Path(scratch),
-            threads=max(1, len(os.sched_getaffinity(0)) // jobs),
+            hashes=Hashes.beside(folder),
+            scratch=scratch,
+            cores=cores,
+            jobs=jobs or cores,
+            room=None if jobs else capacity.Room(capacity.usable_bytes()),
+            packages=packages,
+            dry_run=dry_run,
         )
-        publish.remove_leftovers(site.store)
-        with ThreadPoolExecutor(jobs) as pool:
-            prepared = list(pool.map(lambda line: _prepare(site, *line), lines))
+        remove_leftovers(site.store)
         outcomes = [
-            _complete(site, outcome, *line) for outcome, line in zip(prepared, lines, strict=True)
+            *_build_models(site, announce),
+            # Last: they are made of the models' newest versions.
+            *(_chain(site, ensemble, announce) for ensemble in loaded.ensembles),
         ]
+        site.hashes.keep()
     return BuildReport(
         built=tuple(outcome for outcome in outcomes if isinstance(outcome, Built)),
         unchanged=tuple(outcome for outcome in outcomes if isinstance(outcome, Unchanged)),
         failed=tuple(outcome for outcome in outcomes if isinstance(outcome, Failed)),
+        warnings=tuple(filter(None, [loaded.release.warning])),
     )
 
 
-def _prepare(site: _Site, model: ModelRecipe, progress: Progress) -> Exported | Unchanged | Failed:
-    """Everything up to the measurements; runs beside other models."""
+def _build_models(
+    site: Site, announce: Callable[[BuildEvent], None]
+) -> list[Built | Unchanged | Failed]:
+    """Every model's outcome, in order."""
+    models = site.recipe.models
+    progress = [Progress(model.name, model.version, announce) for model in models]
+    planned = [_plan(site, *each) for each in zip(models, progress, strict=True)]
+    wanted = [each for each in planned if isinstance(each, Wanted)]
+    built: Iterator[Built | Failed] = iter(())
+    if wanted:
+        from generator.changed import build_changed  # noqa: PLC0415  (see the top)
 
-    def work() -> Exported | Unchanged:
-        version, changed = _wanted_version(site, model)
+        built = iter(build_changed(site, wanted))
+    return [next(built) if isinstance(each, Wanted) else each for each in planned]
+
+
+def _plan(site: Site, model: ModelRecipe, progress: Progress) -> Wanted | Unchanged | Failed:
+    """What has to be done; an unchanged model is finished here."""
+
+    def work() -> Wanted | Unchanged:
+        version, changed = _wanted_version(
+            site.store,
+            model.name,
+            model.version,
+            lambda manifest: is_current(manifest, model, site.recipe, site.folder, site.hashes),
+        )
+        if changed:
+            return Wanted(model, version, progress)
+        if site.packages:
+            from generator.proving import prove_published  # noqa: PLC0415  (see the top)
+
+            files = site.store.version(model.name, version)
+            prove_published(model, files, site.recipe.release, site.packages, scratch=site.scratch)
+        publish.refresh(site.store, model.name, intent=model.intent)
+        progress.enter(Stage.UNCHANGED)
+        return Unchanged(model.name, version)
+
+    return attempt(progress, work)
+
+
+def _chain(
+    site: Site, ensemble: EnsembleRecipe, announce: Callable[[BuildEvent], None]
+) -> Built | Unchanged | Failed:
+    progress = Progress(ensemble.name, ensemble.version, announce)
+
+    def work() -> Built | Unchanged:
+        models = read_models(ensemble, site.store)
+        wanted = fingerprint(ensemble, site.recipe, models)
+        version, changed = _wanted_version(
+            site.store,
+            ensemble.name,
+            ensemble.version,
+            lambda manifest: manifest.fingerprint == wanted,
+        )
         if not changed:
-            return Unchanged(model.name, version)
-        task = Task(
-            model=model,
+            publish.refresh(site.store, ensemble.name, intent=None)
+            progress.enter(Stage.UNCHANGED)
+            return Unchanged(ensemble.name, version)
+        from generator.ensembles.build import assemble  # noqa: PLC0415  (see the top)
+
+        progress.enter(Stage.VERIFY)
+        files = assemble(
+            ensemble,
             version=version,
             recipe=site.recipe,
-            recipe_folder=site.folder,
-            scratch=site.scratch / f"{model.name}-{version}",
+            store=site.store,
+            models=models,
+            scratch=site.scratch / f"{ensemble.name}-{version}",
+            threads=site.cores,
         )
-        exported = pipeline.export(task, threads=site.threads, enter=progress.enter)
-        progress.enter(Stage.WAIT)
-        return exported
+        if site.dry_run:
+            progress.enter(Stage.DRY_RUN)
+            site.dry_run(ensemble.name, version, files, site.store)
+        progress.enter(Stage.PUBLISH)
+        publish.publish(site.store, ensemble.name, version, files.path, intent=None)
+        progress.enter(Stage.BUILT)
+        return Built(ensemble.name, version, dict(progress.seconds))
 
-    return _attempt(progress, work)
-
-
-def _complete(
-    site: _Site, prepared: Exported | Unchanged | Failed, model: ModelRecipe, progress: Progress
-) -> Built | Unchanged | Failed:
-    """Whatever writes to the store or must not be disturbed; runs alone."""
-
-    def work() -> Built | Unchanged | Failed:
-        match prepared:
-            case Exported(task=task):
-                progress.enter(Stage.PROBE)
-                pipeline.finish(prepared)
-                progress.enter(Stage.PUBLISH)
-                publish.publish(
-                    site.store, model.name, task.version, task.files.path, intent=model.intent
-                )
-                progress.enter(Stage.BUILT)
-                return Built(model.name, task.version, dict(progress.seconds))
-            case Unchanged():
-                publish.refresh(site.store, model.name, intent=model.intent)
-                progress.enter(Stage.UNCHANGED)
-                return prepared
-            case Failed():
-                return prepared
-            case _:
-                assert_never(prepared)
-
-    return _attempt(progress, work)
+    return attempt(progress, work)
 
 
-def _attempt(progress: Progress, work: Callable[[], T]) -> T | Failed:
-    try:
-        return work()
-    except _EXPECTED as error:
-        progress.enter(Stage.FAILED)
-        return Failed(progress.model, progress.version, str(error))
-
-
-def _wanted_version(site: _Site, model: ModelRecipe) -> tuple[int, bool]:
+def _wanted_version(
+    store: Store, name: str, asked: int | None, is_current: Callable[[Manifest], bool]
+) -> tuple[int, bool]:
     """The version that the recipe means, and whether it has to be built.
 
     Raises:
         VersionTaken: the recipe names an existing version that was built from something else.
     """
-    existing = site.store.versions(model.name)
-    version = model.version or max(existing, default=1)
+    existing = store.versions(name)
+    version = asked or max(existing, default=1)
     if version not in existing:
         return version, True
-    manifest = read_manifest(site.store.version(model.name, version).manifest)
-    if is_current(manifest, model, site.recipe, site.folder):
+    if is_current(read_manifest(store.version(name, version).manifest)):
         return version, False
-    if model.version:
+    if asked:
         raise VersionTaken(
-            f"{model.name} version {version} exists and was built from something else; a version "
+            f"{name} version {version} exists and was built from something else; a version "
             f"never changes: write version: {max(existing) + 1}, or leave `version` out"
         )
     return max(existing) + 1, True

@@ -7,16 +7,20 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """Where a model is on its way; the last three are ends."""
+    """Where a model is on its way; the last five are ends."""
 
     EXPORT = "export"
     VERIFY = "verify"
+    CONVERT = "convert"
     WAIT = "wait"
     PROBE = "probe"
+    DRY_RUN = "dry run"
     PUBLISH = "publish"
     BUILT = "built"
     UNCHANGED = "unchanged"
     FAILED = "failed"
+    REPRODUCED = "reproduced"
+    DIFFERS = "differs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,12 @@ class BuildEvent:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """`seconds` per stage."""
+    """`seconds` per stage; `notes` are what whoever builds should know."""
 
     model: str
     version: int
     seconds: dict[Stage, float]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,15 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """Every entry of the recipe once, in the recipe's order within each list."""
+    """Every entry of the recipe once, in the recipe's order within each list.
+
+    `warnings` are about the build as a whole.
+    """
 
     built: tuple[Built, ...]
     unchanged: tuple[Unchanged, ...]
     failed: tuple[Failed, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class Progress:

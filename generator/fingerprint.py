@@ -2,62 +2,109 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from contract.intent import Intent
-from contract.manifest import Manifest, sha256_of
+from contract.manifest import Manifest
+from generator.hashes import Hashes
 from generator.recipe import ModelRecipe, Recipe
-from generator.render import templates_hash
 
 # Those whose version changes the bytes that the exporter writes.
 _EXPORT_TOOLS = ("onnx", "onnxscript", "torch")
+_ONLY_FOR = {"huggingface": "transformers", "tensorrt": "tensorrt"}
 # ONNX Runtime verifies and measures, but writes nothing into the version.
 _OTHER_TOOLS = ("onnxruntime", "onnxruntime-gpu", "pilotlight")
-_ABSENT = "absent"
+# The folders of this package that decide about the bytes of a version.
+_WRITERS = ("config", "exporters", "samples")
+_TEMPLATES = Path(__file__).parent / "templates"
+_NOT_BUILT_IN = {*Intent.model_fields, "version", "keep"}
 
 
-def fingerprint(model: ModelRecipe, recipe: Recipe, folder: Path, sources: dict[str, str]) -> str:
+def fingerprint(model: ModelRecipe, recipe: Recipe, files: Mapping[str, str]) -> str:
     """Hash of everything that decides what a build of `model` gives.
 
-    `sources` are the model's own source files with their hashes. Neither the intent nor the
-    version number counts: they do not change what is built.
+    `files` are those that the model is made from, with their hashes. What the recipe leaves at
+    its default does not count, so that a new key is no reason to build, and neither do intent,
+    version number and `keep`: they do not change what is built. This package's own code counts
+    as far as it writes.
     """
-    weights = folder / model.weights if model.weights else None
     parts = {
-        "model": model.model_dump(mode="json", exclude={*Intent.model_fields, "version"}),
+        "model": model.model_dump(mode="json", exclude=_NOT_BUILT_IN, exclude_defaults=True),
         "triton": recipe.triton,
         "target": recipe.target,
-        "sources": sources,
-        "weights": _hash_if_there(weights) if weights else None,
-        "tools": {name: metadata.version(name) for name in _EXPORT_TOOLS},
+        "files": dict(files),
+        "tools": _export_tools(model),
+        "code": _code_hash(),
         "templates": templates_hash(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def is_current(manifest: Manifest, model: ModelRecipe, recipe: Recipe, folder: Path) -> bool:
+def is_current(
+    manifest: Manifest, model: ModelRecipe, recipe: Recipe, folder: Path, hashes: Hashes
+) -> bool:
     """Whether a build now would give the version that `manifest` describes."""
-    sources = hash_sources(folder, manifest.sources)
-    return fingerprint(model, recipe, folder, sources) == manifest.fingerprint
+    sources = {name: hashes.of(folder / name) for name in manifest.sources}
+    return fingerprint(model, recipe, sources | hash_named(model, folder, hashes)) == (
+        manifest.fingerprint
+    )
 
 
-def hash_sources(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    return {name: _hash_if_there(folder / name) for name in sorted(names)}
+def hash_named(model: ModelRecipe, folder: Path, hashes: Hashes) -> dict[str, str]:
+    """Hashes of the files that the recipe names, by the names that it gives them."""
+    return {name: hashes.of(folder / name) for name in named_files(model, folder)}
+
+
+def named_files(model: ModelRecipe, folder: Path) -> Iterator[str]:
+    """Relative to the recipe's folder, or absolute; of a folder, all that lies below."""
+    labels = (output.labels for output in model.outputs)
+    for name in (model.weights, model.program, model.onnx, model.golden, model.samples, *labels):
+        if name:
+            yield name
+    if model.huggingface:
+        inside = folder / model.huggingface
+        for path in sorted(inside.rglob("*")):
+            if path.is_file():
+                yield (Path(model.huggingface) / path.relative_to(inside)).as_posix()
 
 
 def tool_versions() -> dict[str, str]:
-    """Installed versions of everything that took part in a build."""
-    found = {}
-    for name in (*_EXPORT_TOOLS, *_OTHER_TOOLS):
-        try:
-            found[name] = metadata.version(name)
-        # Only one of the two distributions of ONNX Runtime is installed.
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    """Installed versions of everything that may take part in a build."""
+    names = (*_EXPORT_TOOLS, *_ONLY_FOR.values(), *_OTHER_TOOLS)
+    return {name: found for name in names if (found := _version(name))}
 
 
-def _hash_if_there(path: Path) -> str:
-    return sha256_of(path) if path.is_file() else _ABSENT
+@cache
+def templates_hash() -> str:
+    """Of what Triton's configs are printed with."""
+    digest = hashlib.sha256()
+    for path in sorted(_TEMPLATES.glob("*.j2")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _export_tools(model: ModelRecipe) -> dict[str, str | None]:
+    kinds = {model.format.kind, "huggingface" if model.huggingface else ""}
+    special = [tool for kind, tool in _ONLY_FOR.items() if kind in kinds]
+    return {name: _version(name) for name in (*_EXPORT_TOOLS, *special)}
+
+
+@cache
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@cache
+def _code_hash() -> str:
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for folder in _WRITERS:
+        for path in sorted((here / folder).rglob("*.py")):
+            digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

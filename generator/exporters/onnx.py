@@ -5,7 +5,8 @@ Weights lie in a file of their own, but for tensors of a few bytes: ONNX Runtime
 nothing more.
 """
 
-import itertools
+import inspect
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,79 +14,97 @@ import onnx
 import torch
 
 from contract.layout import ONNX_DATA, ONNX_MODEL
-from contract.samples import write_golden
+from contract.samples import Tensors, write_golden
 from generator import worker
 from generator.errors import StageRefused
-from generator.exporters import reference, source
-from generator.recipe import ModelRecipe
-from generator.reports import CASES, ExportJob, ExportReport
-from generator.shapes import Shape
-from generator.tensors import draw_batch
-from generator.worker import shorten
+from generator.exporters import huggingface, program, reference, source
+from generator.exporters.failures import REWRITE, explain
+from generator.exporters.foreign import differences
+from generator.exporters.outputs import named_outputs
+from generator.exporters.precision import half_by_default, halved
+from generator.recipe import Dim, ModelRecipe
+from generator.reports import CASES
+from generator.reports.export import ExportJob, ExportReport
+from generator.samples import graph
+from generator.samples.real import read_real
+from generator.samples.shapes import Shape
+from generator.samples.tensors import default_of, draw_batch
 
-# Every ONNX Runtime from Triton 24.10 (1.19.2) to today loads opset 20 at IR 10; the newest
-# IR that `onnx` can write is loaded by none.
+# PyTorch writes it at IR 10, and every release of Triton in `generator.releases` reads both.
 _OPSET = 20
-_MAX_IR = 10
+_LOADERS = {"source": source.construct, "program": program.load, "huggingface": huggingface.load}
 
 
 def export(job: ExportJob) -> ExportReport:
     """Write the model's ONNX files and its verification cases into `job.folder`."""
     torch.set_num_threads(job.threads)
-    module = source.construct(job.model, job.recipe_folder)
+    kind, place = job.model.origin
+    module = _LOADERS[kind](job.model, place, job.recipe_folder)
+    module.requires_grad_(requires_grad=False)
     sources = source.source_hashes(job.recipe_folder)
-    cases = reference.run_cases(job.model, module)
+    real = read_real(job.model, job.recipe_folder)
+    cases = reference.run_cases(job.model, module, real)
     tolerances = reference.calibrate(job.model, module, cases)
     write_golden(job.folder / CASES, cases)
-    _write_onnx(job.model, module, job.folder)
+    _write_onnx(job.model, module, job.folder, answers=cases[0].outputs)
     # What forward() imported late counts too, but not what was edited in the meantime.
     return ExportReport(
-        sources=source.source_hashes(job.recipe_folder) | sources, tolerances=tolerances
+        sources=source.source_hashes(job.recipe_folder) | sources,
+        tolerances=tolerances,
+        reference="tolerance" if job.model.tolerance else "float64",
+        facts=graph.examine(job.folder / ONNX_MODEL, job.model.inputs),
     )
 
 
-def _write_onnx(model: ModelRecipe, module: torch.nn.Module, folder: Path) -> None:
+def _write_onnx(
+    model: ModelRecipe, module: torch.nn.Module, folder: Path, *, answers: Tensors
+) -> None:
     path = folder / ONNX_MODEL
+    served = halved(module, model, answers) if model.format.is_half else module
+    precision = half_by_default() if model.format.is_half else nullcontext()
+    # Whatever it returns: in the order of the recipe's names.
+    served.register_forward_hook(lambda _module, _inputs, answer: named_outputs(model, answer))
+    example, shapes = _example(model), _dynamic_shapes(model, served)
     try:
-        program = torch.onnx.export(
-            module,
-            _example(model),
-            dynamo=True,
-            verbose=False,
-            opset_version=_OPSET,
-            input_names=[spec.name for spec in model.inputs],
-            output_names=list(model.outputs),
-            dynamic_shapes=_dynamic_shapes(model),
-        )
+        with precision:
+            exported = torch.onnx.export(
+                served,
+                example,
+                dynamo=True,
+                verbose=False,
+                opset_version=_OPSET,
+                input_names=[spec.name for spec in model.inputs],
+                output_names=model.output_names,
+                dynamic_shapes=shapes,
+            )
     # The exporter's errors have no common root below Exception.
     except Exception as error:
-        raise StageRefused(
-            f"PyTorch cannot export it: {_root_cause(error)}; rewrite what branches on a tensor's "
-            "values or fixes a dynamic size (torch.where, torch.cond)"
-        ) from error
-    if program is None:
+        why = explain(error, lambda: torch.export.export(served, example, dynamic_shapes=shapes))
+        raise StageRefused(f"PyTorch cannot export it: {why}") from error
+    if exported is None:
         raise StageRefused("PyTorch's exporter returned nothing")
-    program.save(path, external_data=True)
-    _strip_file(path)
+    exported.save(path, external_data=True)
+    proto = _cleaned(onnx.load(path, load_external_data=False), model)
+    if wrong := differences(model, proto.graph):
+        raise StageRefused(f"PyTorch exports something else: {'; '.join(wrong)}; {REWRITE}")
+    path.write_bytes(proto.SerializeToString(deterministic=True))
     # A model without weights gets an empty data file: every version has the same files.
     (folder / ONNX_DATA).touch()
 
 
 def _example(model: ModelRecipe) -> tuple[torch.Tensor, ...]:
     """Example sizes are above 1, where torch.export would take a dimension for a constant."""
-    sizes = tuple((name, max(2, dim.opt)) for name, dim in model.dims.items())
+    sizes = tuple((name, max(2 * dim.multiple_of, dim.opt)) for name, dim in model.dims.items())
     inputs = draw_batch(model, Shape(2, sizes), draw=0)
     return tuple(torch.from_numpy(array) for array in inputs.values())
 
 
-def _dynamic_shapes(model: ModelRecipe) -> tuple[dict[int, Any], ...]:
-    dims = {
-        name: torch.export.Dim(name, min=dim.min, max=dim.max) for name, dim in model.dims.items()
-    }
+def _dynamic_shapes(model: ModelRecipe, module: torch.nn.Module) -> tuple[Any, ...]:
     # Triton wants a variable first dimension even for batches of one.
     batch = torch.export.Dim("batch", min=1, max=max(2, model.max_batch_size))
+    dims = {name: _dimension(name, dim) for name, dim in model.dims.items()}
     lead = 1 if model.max_batch_size else 0
-    return tuple(
+    shapes = tuple(
         ({0: batch} if lead else {})
         | {
             axis: dims[size]
@@ -94,17 +113,27 @@ def _dynamic_shapes(model: ModelRecipe) -> tuple[dict[int, Any], ...]:
         }
         for spec in model.inputs
     )
+    taken = inspect.signature(module.forward).parameters.values()
+    # `forward(*inputs)` is one parameter of several tensors.
+    return (shapes,) if any(each.kind is each.VAR_POSITIONAL for each in taken) else shapes
 
 
-def _strip_file(path: Path) -> None:
-    """Drop what does not serve: it leaks source code and paths and differs between machines."""
-    proto = onnx.load(path, load_external_data=False)
-    if proto.ir_version > _MAX_IR:
-        raise StageRefused(
-            f"the exporter wrote IR {proto.ir_version}; Triton 24.10 loads up to {_MAX_IR}"
-        )
+def _dimension(name: str, dim: Dim) -> Any:
+    step = dim.multiple_of
+    steps = torch.export.Dim(name, min=dim.min // step, max=dim.max // step)
+    return step * steps if step > 1 else steps
+
+
+def _cleaned(proto: onnx.ModelProto, model: ModelRecipe) -> onnx.ModelProto:
+    """Without what does not serve, leaks source code and paths, and differs between machines."""
     _strip(proto)
-    path.write_bytes(proto.SerializeToString(deterministic=True))
+    # An initializer of an input's name is what the graph takes where a request leaves it out.
+    proto.graph.initializer.extend(
+        onnx.numpy_helper.from_array(default_of(spec), spec.name)
+        for spec in model.inputs
+        if spec.optional
+    )
+    return proto
 
 
 def _strip(message: Any) -> None:
@@ -115,18 +144,6 @@ def _strip(message: Any) -> None:
         elif field.message_type is not None:
             for child in value if field.is_repeated else (value,):
                 _strip(child)
-
-
-def _root_cause(error: BaseException) -> str:
-    """The first line of the first error and the line of code at fault; the rest is pages."""
-    while error.__cause__:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    cause = f"{type(error).__name__}: {shorten(lines[0]) if lines else ''}"
-    for place, code in itertools.pairwise(lines):
-        if place.startswith('File "'):
-            return f"{cause} ({place}: {code})"
-    return cause
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from generator.render import render
+from generator.config.render import render
 from tests.golden.cases import CONFIGS
 
 if __name__ == "__main__":
