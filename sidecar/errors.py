@@ -5,7 +5,9 @@ SidecarError
 ├── ServerError           a Triton server did not do what it was asked
 │   ├── ServerLost        no answer: down, restarting or not reachable
 │   ├── NotExplicit       the server does not run with --model-control-mode=explicit
+│   ├── LockedOut         it wants an admin key, which we lack or have wrong
 │   └── Refused           Triton answered with an error; the text is Triton's own
+├── StageUnusable         a stage cannot be read or written
 ├── Unproven              a version's answer or files are not what they must be
 ├── MeterFailed           memory cannot be measured
 ├── GatewayError          the gateway does not route as it was told
@@ -58,7 +60,15 @@ class NotExplicit(ServerError):
     pass
 
 
+class LockedOut(ServerError):
+    pass
+
+
 class Refused(ServerError):
+    pass
+
+
+class StageUnusable(SidecarError):
     pass
 
 

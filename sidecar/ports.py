@@ -11,7 +11,7 @@ from contract.manifest import Manifest
 from contract.samples import GoldenSample, Tensors
 from sidecar.core.activation import Heat
 from sidecar.core.events import Event
-from sidecar.core.fleet import StoredModel, VersionState
+from sidecar.core.fleet import About, StoredModel, VersionState
 from sidecar.core.memory import Device, Reading
 from sidecar.core.recording import Recorded
 from sidecar.core.replicas import Announcement
@@ -28,11 +28,12 @@ class ModelServer(Protocol):
     text when it answers with an error.
     """
 
-    async def check(self) -> None:
-        """Whether the server is alive and lets itself be driven.
+    async def check(self) -> About:
+        """Whether the server is alive and lets itself be driven, and what it says of itself.
 
         Raises:
             NotExplicit: its model control mode is not explicit.
+            LockedOut: it wants an admin key, which is missing or wrong.
         """
 
     async def index(self) -> Mapping[str, Mapping[int, VersionState]]:
@@ -68,8 +69,25 @@ class ModelServer(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What a Triton that reads the `folder` of the stage lists as a model of this `name`.
+
+    Where it does not see the `store` from there, its index is an error. `of_store` is False while
+    there is no store to lead to.
+    """
+
+    name: str
+    folder: str
+    store: str
+    of_store: bool
+
+
 class Stage(Protocol):
-    """The repository folder that one Triton reads; this process is its only writer."""
+    """The repository folder that one Triton reads; this process is its only writer.
+
+    Every method raises StageUnusable when the folder cannot be read or written.
+    """
 
     async def read(self) -> Mapping[str, str]:
         """Text of each model's staged config."""
@@ -83,6 +101,12 @@ class Stage(Protocol):
 
     async def clear(self, model: str) -> None:
         """Remove a model's folder; nothing of it may be loaded."""
+
+    async def mark(self) -> Mark:
+        """Put a link to the store among the models; says that there is room for more, too."""
+
+    async def unmark(self) -> None:
+        """Take the mark away: an index with one that leads nowhere is an error for everybody."""
 
 
 class ModelStore(Protocol):
@@ -194,8 +218,15 @@ def folder_of(key: str) -> str:
 class StateStore(Protocol):
     """Recorded objects, each changed by compare-and-swap on its own; no transactions.
 
-    Every method raises StateUnavailable when the store cannot be read or written.
+    Every method raises StateUnavailable when the store cannot be read or written; `problem` is
+    why the last write failed, else None.
     """
+
+    @property
+    def problem(self) -> str | None: ...
+
+    async def touch(self) -> None:
+        """Write without a change of any object, to see whether that can be done again."""
 
     async def get(self, key: str) -> Stored | None: ...
 
@@ -260,8 +291,12 @@ class Journal(Protocol):
 class Recordings(Protocol):
     """Requests of clients, for the comparison of two versions. What does not fit is forgotten.
 
-    Every method raises StateUnavailable when they cannot be read or written.
+    Every method raises StateUnavailable when they cannot be read or written; `problem` is why the
+    last write failed, else None.
     """
+
+    @property
+    def problem(self) -> str | None: ...
 
     async def add(self, model: str, inputs: Tensors, *, most: int) -> None:
         """Keep one more, and of all at most the newest `most`, and `MOST_BYTES` together."""

@@ -1,6 +1,7 @@
 """Settings: one YAML file, parsed once, passed down. No module reads the environment."""
 
 import ipaddress
+import os
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -9,11 +10,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from cronsim import CronSim, CronSimError
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from contract.bytes import parse_bytes
+from contract.bytes import Size
 from contract.intent import Seconds, Tier
-from contract.strict import Strict, explain
+from contract.strict import Document, Strict, explain
 from sidecar.core.fleet import Profile, Server
 from sidecar.core.memory import GIB
 from sidecar.core.policy import OnDrift, Policy, Recycle
@@ -67,16 +68,20 @@ class TokenSettings(Strict):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
     role: Role
     file: Path
+    """With the token alone in it."""
 
 
 class ApiSettings(Strict):
     """The REST API for operators. It wants a token unless `host` is a loopback address."""
 
     host: str = "127.0.0.1"
+    """The address to bind; `0.0.0.0` is all of this machine."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """0 takes one that is free."""
     token_file: Path | None = None
     """Short for one token with the name and the role `operator`."""
     tokens: tuple[TokenSettings, ...] = ()
+    """Of the people and programs that may ask."""
 
     @model_validator(mode="after")
     def _told_apart(self) -> Self:
@@ -101,13 +106,16 @@ class ModelSettings(Strict):
 
     tier: Tier = Tier.AUTO
     pin: bool = False
+    """Once loaded it is neither evicted nor unloaded when idle."""
     priority: int = 0
+    """It is never evicted for a model of a lower priority."""
     idle_timeout_s: Seconds | None = None
+    """Unloaded after so long without a request; without it, cost and price decide."""
     acceptable_cold_start_s: Seconds = 0.0
+    """Waiting up to here costs nothing."""
 
 
 DeviceName = Annotated[str, Field(pattern=r"^(cpu|gpu:\d+)$")]
-Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
 
 
 class ScheduleSettings(Strict):
@@ -115,7 +123,9 @@ class ScheduleSettings(Strict):
 
     profile: Profile
     cron: str
+    """Five fields: minute, hour, day of month, month, day of week; such as `0 8 * * 1-5`."""
     zone: str = "UTC"
+    """A time zone such as `Europe/Berlin`."""
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
@@ -132,18 +142,20 @@ class ScheduleSettings(Strict):
 class PolicySettings(Strict):
     """What decides which models stay loaded; see `sidecar.core.policy.Policy`."""
 
-    budgets: dict[DeviceName, Bytes] = Field(default_factory=dict)
+    budgets: dict[DeviceName, Size] = Field(default_factory=dict)
     """Memory for models per device, such as `cpu: 12GiB`; without one, all there is."""
     headroom: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of each budget that stays free."""
     price: Annotated[float, Field(ge=0)] = 3.0
     """Cold-start seconds that saving one GiB-hour may cost; 0 keeps all that fits."""
     ranking: Ranking = Ranking.VALUE
+    """Whom to evict, and whom to load ahead."""
     prewarm: bool = True
+    """Whether models are loaded ahead of their requests."""
     cpu_while_full: bool = False
     """Serve on the CPU what the GPU has no room for, and move it when there is some. Moving in
     place has not been tried on a GPU."""
-    page_cache: Bytes | None = None
+    page_cache: Size | None = None
     """Host memory for files of models that are likely next; without it half of what is free."""
     canary_apart: bool = False
     """Whether canary is on a machine or on GPUs of its own: what it holds takes nothing from the
@@ -153,9 +165,10 @@ class PolicySettings(Strict):
     recycle: Recycle = Recycle.PROPOSE
     """What follows when failed loads have kept `leak_limit` of the server's memory: `do` ends
     the server, which its supervisor must start again."""
-    leak_limit: Bytes = GIB
+    leak_limit: Size = GIB
     profile: Profile = Profile.PRODUCTION
     schedule: tuple[ScheduleSettings, ...] = ()
+    """Profiles by the time of day; `profile` holds until the first of them."""
 
 
 class TlsSettings(Strict):
@@ -169,7 +182,9 @@ class ApiKeySettings(Strict):
     """One client of the gateway, and the file with its key."""
 
     client: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+    """Its name in traces and counts."""
     file: Path
+    """With the key alone in it."""
 
 
 class ActivatorSettings(Strict):
@@ -184,7 +199,9 @@ class ReplicaSettings(Strict):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     http: Address
+    """`host:port` of its Triton's HTTP endpoint."""
     grpc: Address
+    """`host:port` of its Triton's gRPC endpoint."""
     api: Annotated[str, Field(pattern=r"^https?://")]
     """Base URL of its sidecar's REST API."""
     token_file: Path | None = None
@@ -199,18 +216,21 @@ class GatewaySettings(Strict):
     seen_folder: Path | None = None
     """The same folder as Envoy sees it, where that is another path."""
     http: Address = "0.0.0.0:8000"
-    """Where clients connect."""
+    """Where clients connect over HTTP."""
     grpc: Address = "0.0.0.0:8001"
+    """Where they connect over gRPC."""
     admin: Address = "127.0.0.1:9901"
     """Envoy's own port for operators: whoever reaches it can end it."""
     activator: ActivatorSettings = ActivatorSettings()
     longest_hold_s: Annotated[float, Field(gt=0)] = 120.0
     """How long a request is held while its model is loaded, unless its client allows less."""
     most_waiting: Annotated[int, Field(ge=1)] = 10_000
+    """Requests held at the same time."""
     most_waiting_per_model: Annotated[int, Field(ge=1)] = 2_000
-    largest_request: Bytes = GIB
+    """Of one model."""
+    largest_request: Size = GIB
     """Larger ones are refused with 413; of each in flight there is a copy in Envoy's memory."""
-    memory: Bytes = 4 * GIB
+    memory: Size = 4 * GIB
     """Above nine tenths of it Envoy refuses requests with 503."""
     longest_drain_s: Annotated[float, Field(ge=0)] = 60.0
     """How long open gRPC streams keep a model that is to be unloaded."""
@@ -244,7 +264,7 @@ class GatewaySettings(Strict):
         return self
 
 
-class Settings(Strict):
+class Settings(Document):
     """Everything the sidecar can be told. Paths are relative to the settings file's folder."""
 
     store: Path
@@ -255,6 +275,7 @@ class Settings(Strict):
     """Without `canary`, versions are proven on `serving`, as shadows of their models."""
     api: ApiSettings = ApiSettings()
     models: dict[str, ModelSettings] = Field(default_factory=dict)
+    """By name."""
     policy: PolicySettings = PolicySettings()
     gateway: GatewaySettings | None = None
     """Without it, clients speak to Triton itself, and ask for what is not loaded by `:ensure`."""
@@ -364,21 +385,28 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or (is_ip(host) and ipaddress.ip_address(host).is_loopback)
 
 
-def read_secret(path: Path | None) -> str | None:
+def read_secret(path: Path) -> str:
     """The secret in a file, without the newline at its end.
 
     Raises:
-        InvalidSettings: the file is missing or empty.
+        InvalidSettings: the file is missing, empty or no text.
     """
-    if path is None:
-        return None
     try:
         secret = path.read_text().strip()
-    except OSError as error:
-        raise InvalidSettings(f"secret file cannot be read: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettings(
+            f"secret file {path} cannot be read: {reason_of(error)}; write the secret into it, "
+            "where this user may read it"
+        ) from error
     if not secret:
         raise InvalidSettings(f"secret file {path} is empty; write the secret into it")
     return secret
+
+
+def reason_of(error: Exception) -> str:
+    """In the system's own words, without the path and the number."""
+    code = error.errno if isinstance(error, OSError) else None
+    return os.strerror(code) if code else str(error)
 
 
 def _anchored(settings: Settings, folder: Path) -> Settings:

@@ -601,18 +601,23 @@ class World:
 
     def _is_hopeless(self) -> bool:
         """Whether all that is left is to try again what failed more than once, for ever."""
-        seen, blocked = self.snapshot(), self.plan().blocked
+        seen, blocked, asking = self.snapshot(), self.plan().blocked, self._asking()
         left = [
             model
             for model in self.models
             if seen.is_wanted(model)
             and model not in blocked
+            and model not in asking
             and not self.servers[Server.SERVING].answers(model)
         ]
         active = {model for model, release in self.releases.items() if release.is_active}
-        return active <= self._asking().keys() and all(
-            model in self.quarantine and self.quarantine[model].times >= HOPELESS_AFTER
-            for model in left
+        return (
+            active <= asking.keys()
+            and self.servers[Server.CANARY].staged.keys() <= asking.keys()
+            and all(
+                model in self.quarantine and self.quarantine[model].times >= HOPELESS_AFTER
+                for model in left
+            )
         )
 
     def check_rest(self) -> None:

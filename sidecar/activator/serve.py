@@ -15,6 +15,7 @@ from sidecar.activator.http import HttpDoor
 from sidecar.activator.samples import Samples
 from sidecar.errors import InvalidSettings
 from sidecar.runtime.hold import Hold
+from sidecar.settings import reason_of
 
 Address = tuple[str, int]
 
@@ -65,7 +66,7 @@ async def _serve_http(door: HttpDoor, address: Address, stack: AsyncExitStack) -
     try:
         listener = stack.enter_context(socket.create_server(address, backlog=BACKLOG))
     except OSError as error:
-        raise _cannot_listen("http", address, str(error.strerror)) from error
+        raise _cannot_listen("http", address, reason_of(error)) from error
     # Head and body are two writes: on a used connection the second would wait 40 ms for an ACK.
     # asyncio only does this for sockets that it made itself.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -118,6 +119,6 @@ class HttpServer(uvicorn.Server):
 def _cannot_listen(protocol: str, address: Address, reason: str) -> InvalidSettings:
     host, port = address
     return InvalidSettings(
-        f"the activator cannot listen on {host}:{port}: {reason}; choose another "
-        f"gateway.activator.{protocol}"
+        f"the activator cannot listen on {host}:{port}: {reason}; stop what listens there, or "
+        f"choose another gateway.activator.{protocol}: no model is loaded on demand until then"
     )

@@ -60,8 +60,12 @@ def _machine(root: Path) -> Memory:
 
 
 def _limits(pid: int, root: Path) -> Iterator[Memory]:
-    """Each cgroup with a limit that the process is in, from the innermost on."""
-    mount = root / "sys/fs/cgroup"
+    """Each cgroup with a limit that the process is in, from the innermost on.
+
+    Seen with the eyes of the process, which may live in another container than this one, and finds
+    its own limit at the top there.
+    """
+    mount = root / "proc" / str(pid) / "root/sys/fs/cgroup"
     for line in (root / "proc" / str(pid) / "cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
@@ -70,10 +74,8 @@ def _limits(pid: int, root: Path) -> Iterator[Memory]:
             top, names = mount / "memory", _V1
         else:
             continue
-        # A process of another container lies outside of what can be seen from here.
-        if path.startswith("/.."):
-            continue
-        innermost = top / path.lstrip("/")
+        # As seen from this container; the cgroups above its own are hidden from it too.
+        innermost = top if path.startswith("/..") else top / path.lstrip("/")
         for folder in (innermost, *innermost.parents):
             if folder.is_relative_to(top) and (folder / names.limit).is_file():
                 yield from _limit(folder, names)

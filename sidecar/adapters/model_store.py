@@ -12,9 +12,11 @@ from contract.errors import ContractError, InvalidArtifact, InvalidVersion
 from contract.intent import Intent, read_intent
 from contract.layout import INTENT, MANIFEST, Store, is_model_name, parse_version
 from contract.manifest import Manifest, damaged_files, read_manifest
+from contract.requests import golden_requests
 from contract.samples import GoldenSample, Tensors, read_golden
 from contract.warmup import warmup_requests
 from sidecar.core.fleet import StoredModel, StoredVersion
+from sidecar.settings import reason_of
 
 QUICK_SCAN_S = 0.02
 SCANNING_SHARE = 0.01
@@ -69,13 +71,18 @@ class StoreFolder:
         return await asyncio.to_thread(read_manifest, self._store.version(model, version).manifest)
 
     async def golden(self, model: str, version: int) -> Sequence[GoldenSample]:
-        return await asyncio.to_thread(read_golden, self._store.version(model, version).golden)
+        return await asyncio.to_thread(self._golden, model, version)
 
     async def warmup_requests(self, model: str, version: int) -> Sequence[Tensors]:
         return await asyncio.to_thread(self._warmup_requests, model, version)
 
     async def damage(self, model: str, version: int) -> Sequence[str]:
         return await asyncio.to_thread(self._damage, model, version)
+
+    def _golden(self, model: str, version: int) -> Sequence[GoldenSample]:
+        folder = self._store.version(model, version)
+        config = parse_config(folder.config.read_text(), str(folder.config))
+        return golden_requests(config, read_golden(folder.golden))
 
     def _warmup_requests(self, model: str, version: int) -> list[Tensors]:
         folder = self._store.version(model, version)
@@ -90,15 +97,14 @@ class StoreFolder:
         began_s = time.monotonic()
         models: dict[str, StoredModel] = {}
         problems: list[str] = []
-        if not self._store.root.is_dir():
-            problems.append(f"model repository {self._store.root} is missing; run `make repo`")
-        folders = _folders(self._store)
+        folders = _folders(self._store, problems)
         for name in self._seen.keys() - folders.keys():
             del self._seen[name]
         for name, folder in folders.items():
             stored = self._model(name, _written(folder), problems)
             if stored is not None:
                 models[name] = stored
+        problems += _drop_nested(models)
         if not models and not problems:
             problems.append(f"model repository {self._store.root} is empty; run `make repo`")
         self._found = models, tuple(problems)
@@ -164,12 +170,35 @@ class StoreFolder:
         return StoredVersion(manifest=manifest.excerpt, config=config)
 
 
-def _folders(store: Store) -> dict[str, str]:
+def _drop_nested(models: dict[str, StoredModel]) -> list[str]:
+    """Leave out ensembles of ensembles, which the generator makes none of."""
+    ensembles = {name: stored.parts for name, stored in models.items() if stored.parts}
+    found = []
+    for name, parts in ensembles.items():
+        inner = sorted(parts & ensembles.keys())
+        if inner:
+            del models[name]
+            found.append(
+                f"{name}: it is an ensemble of {', '.join(inner)}, which is an ensemble too; chain "
+                "the models of that one in its place"
+            )
+    return found
+
+
+def _folders(store: Store, problems: list[str]) -> dict[str, str]:
     """Path of each folder that may be a model, by name."""
-    if not store.root.is_dir():
+    try:
+        with os.scandir(store.root) as entries:
+            found = {entry.name: entry.path for entry in entries if is_model_name(entry.name)}
+    except FileNotFoundError:
+        problems.append(f"model repository {store.root} is missing; run `make repo`")
         return {}
-    with os.scandir(store.root) as entries:
-        found = {entry.name: entry.path for entry in entries if is_model_name(entry.name)}
+    except OSError as error:
+        problems.append(
+            f"model repository {store.root} cannot be read: {reason_of(error)}; mount it there, "
+            "and let this user read it"
+        )
+        return {}
     return {name: found[name] for name in sorted(found)}
 
 

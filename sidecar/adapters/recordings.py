@@ -23,6 +23,7 @@ from contract.kserve import from_grpc
 from contract.samples import Tensors, warmup_bytes
 from sidecar.core.recording import Recorded, surplus
 from sidecar.errors import StateUnavailable
+from sidecar.settings import reason_of
 
 T = TypeVar("T")
 _DIGITS = 16
@@ -36,18 +37,27 @@ class RecordingsFolder:
         self._root = root
         self._lock = asyncio.Lock()
         self._sizes: dict[str, dict[int, int]] = {}
+        self.problem: str | None = None
 
     async def add(self, model: str, inputs: Tensors, *, most: int) -> None:
-        await self._guarded(lambda: self._add(model, _message(model, inputs), most))
+        await self._written(lambda: self._add(model, _message(model, inputs), most))
 
     async def read(self, model: str) -> Sequence[Tensors]:
         return await self._guarded(lambda: self._read(model))
 
     async def forget(self, model: str, *, all_but: int = 0) -> None:
-        await self._guarded(lambda: self._trim(model, all_but))
+        await self._written(lambda: self._trim(model, all_but))
 
     async def recorded(self, model: str) -> Recorded:
         return await self._guarded(lambda: self._recorded(model))
+
+    async def _written(self, work: Callable[[], None]) -> None:
+        try:
+            await self._guarded(work)
+        except StateUnavailable as error:
+            self.problem = str(error)
+            raise
+        self.problem = None
 
     async def _guarded(self, work: Callable[[], T]) -> T:
         async with self._lock:
@@ -55,7 +65,8 @@ class RecordingsFolder:
                 return await asyncio.to_thread(work)
             except OSError as error:
                 raise StateUnavailable(
-                    f"recorded requests in {self._root} cannot be read or written: {error}"
+                    f"recorded requests in {self._root} cannot be read or written: "
+                    f"{reason_of(error)}; free its disk, or mend its permissions"
                 ) from error
 
     def _add(self, model: str, message: bytes, most: int) -> None:

@@ -23,11 +23,11 @@ from contract.layout import CONFIG, Store, VersionFolder
 from contract.samples import Tensors
 from sidecar.adapters.model_store import Scan, StoreFolder
 from sidecar.adapters.stage import StageFolder
-from sidecar.core.fleet import Server, VersionState
+from sidecar.core.fleet import About, Server, VersionState
 from sidecar.core.memory import Device, Reading
 from sidecar.core.trial import Served
 from sidecar.core.wanted import Placement
-from sidecar.ports import MemoryMeter, ModelServer, Stage
+from sidecar.ports import Mark, MemoryMeter, ModelServer, Stage
 
 T = TypeVar("T")
 NameOf = Callable[[str], str]
@@ -83,6 +83,12 @@ class ShadowStage:
             config = _renamed(placement.config, model, name)
             await self._folder.write(name, replace(placement, config=config))
 
+    async def mark(self) -> Mark:
+        return await self._folder.mark()
+
+    async def unmark(self) -> None:
+        await self._folder.unmark()
+
     async def clear(self, model: str) -> None:
         async with self._alone:
             await self._folder.clear(self.name_of(model))
@@ -116,6 +122,12 @@ class StageBesideShadows:
     async def clear(self, model: str) -> None:
         await self._folder.clear(model)
 
+    async def mark(self) -> Mark:
+        return await self._folder.mark()
+
+    async def unmark(self) -> None:
+        await self._folder.unmark()
+
 
 class ServerPart:
     """A `ports.ModelServer`: those models of another one for which `model_of` gives a name."""
@@ -125,8 +137,8 @@ class ServerPart:
         self._name_of = name_of
         self._model_of = model_of
 
-    async def check(self) -> None:
-        await self._server.check()
+    async def check(self) -> About:
+        return await self._server.check()
 
     async def index(self) -> Mapping[str, Mapping[int, VersionState]]:
         return _translated(await self._server.index(), self._model_of)

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sidecar.adapters.room import try_room
 from sidecar.core.events import Event, EventName
 from sidecar.errors import StateConflict, StateUnavailable
 from sidecar.ports import EVERYTHING, Entry, Filter, Stored, folder_of
@@ -59,6 +60,7 @@ class SqliteState:
         self._changed = asyncio.Condition()
         self._revision = 0
         self._changes: Counter[str] = Counter()
+        self.problem: str | None = None
         self._connection = self._guarded(self._open)
 
     async def close(self) -> None:
@@ -102,6 +104,14 @@ class SqliteState:
             return _next_revision(connection)
 
         await self._announce(await self._write(write, key))
+
+    async def touch(self) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            # The log has room of its own, which is taken again after each checkpoint.
+            try_room(self._path.parent)
+            _next_revision(connection)
+
+        await self._write(write)
 
     async def watch(self) -> AsyncIterator[int]:
         seen = self._revision
@@ -185,7 +195,13 @@ class SqliteState:
             self._changes[folder_of(key)] += 1
             return result
 
-        return await self._alone(transaction)
+        try:
+            done = await self._alone(transaction)
+        except StateUnavailable as error:
+            self.problem = str(error)
+            raise
+        self.problem = None
+        return done
 
     async def _alone(self, work: Callable[[], T]) -> T:
         """One at a time. A thread cannot be cancelled, so neither is what waits for it."""

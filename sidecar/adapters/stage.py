@@ -2,11 +2,12 @@
 
     <stage>/<model>/
         1 -> ../../../<store>/<model>/1     one relative link per placed version
-        warmup/                             copies: written only when their bytes change
+        warmup/  labels/                    copies: written only when their bytes change
         config.pbtxt                        written last, by rename
+    .pilotlight-mark -> ../../<store>       for a moment, to see what Triton sees
 
 What Triton reacts to is the largest change time in the folder, links followed: a link is
-kept when it is right, and the warm-up data keeps its time when its bytes are the same, so
+kept when it is right, and what is copied keeps its time when its bytes are the same, so
 that a promotion does not reload the version that serves.
 """
 
@@ -14,12 +15,19 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from contract.layout import CONFIG, WARMUP, Store
+from contract.layout import CONFIG, LABELS, WARMUP, Store
+from sidecar.adapters.room import try_room
 from sidecar.core.wanted import Placement
+from sidecar.errors import StageUnusable
+from sidecar.ports import Mark
+from sidecar.settings import reason_of
+
+MARK = ".pilotlight-mark"
+COPIED = (WARMUP, LABELS)
 
 
 class StageFolder:
@@ -39,29 +47,71 @@ class StageFolder:
     async def clear(self, model: str) -> None:
         await asyncio.to_thread(self._clear, model)
 
+    async def mark(self) -> Mark:
+        return await asyncio.to_thread(self._mark)
+
+    async def unmark(self) -> None:
+        await asyncio.to_thread(self._unmark)
+
     def _read(self) -> Mapping[str, str]:
         """A config whose mtime is as before is as before: each is written with a newer one."""
-        self._root.mkdir(parents=True, exist_ok=True)
-        with os.scandir(self._root) as entries:
-            folders = sorted((entry.name, entry.path) for entry in entries if entry.is_dir())
-        known, self._configs = self._configs, {}
-        for name, folder in folders:
-            self._configs[name] = _config(f"{folder}/{CONFIG}", known.get(name))
+        with self._guarded("read"):
+            self._root.mkdir(parents=True, exist_ok=True)
+            with os.scandir(self._root) as entries:
+                folders = sorted(
+                    (entry.name, entry.path)
+                    for entry in entries
+                    if entry.is_dir(follow_symlinks=False)
+                )
+            known, self._configs = self._configs, {}
+            for name, folder in folders:
+                self._configs[name] = _config(f"{folder}/{CONFIG}", known.get(name))
         return {name: text for name, (_, text) in self._configs.items()}
 
     def _clear(self, model: str) -> None:
         _refuse_foreign(self._root / model)
-        with suppress(FileNotFoundError):
+        with self._guarded("written"), suppress(FileNotFoundError):
             shutil.rmtree(self._root / model)
 
     def _write(self, model: str, placement: Placement) -> None:
         folder = self._root / model
         _refuse_foreign(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._link_versions(folder, model, placement.versions)
-        lead = self._store.version(model, placement.lead)
-        _mirror_files(lead.warmup, folder / WARMUP)
-        _write_config(folder / CONFIG, placement.config)
+        lead = self._store.version(model, placement.lead).path
+        copies = {name: _contents(lead / name) for name in COPIED}
+        with self._guarded("written"):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._link_versions(folder, model, placement.versions)
+            for name, contents in copies.items():
+                _mirror(contents, folder / name)
+            _write_config(folder / CONFIG, placement.config)
+
+    def _mark(self) -> Mark:
+        of_store = os.path.isdir(self._store.root)  # noqa: PTH112  (False where it cannot be seen)
+        target = self._store.root if of_store else self._root
+        with self._guarded("written"):
+            self._unmark()
+            try_room(self._root)
+            (self._root / MARK).symlink_to(_relative(target, self._root))
+        return Mark(
+            name=MARK,
+            folder=str(self._root),
+            store=str(self._store.root),
+            of_store=of_store,
+        )
+
+    def _unmark(self) -> None:
+        with self._guarded("written"):
+            (self._root / MARK).unlink(missing_ok=True)
+
+    @contextmanager
+    def _guarded(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StageUnusable(
+                f"stage {self._root} cannot be {done}: {reason_of(error)}; free its disk, or mount "
+                "it so that this user may write there"
+            ) from error
 
     def _link_versions(self, folder: Path, model: str, versions: tuple[int, ...]) -> None:
         wanted = {str(version): self._store.version(model, version).path for version in versions}
@@ -70,7 +120,7 @@ class StageFolder:
                 entry.unlink()
         for name, target in wanted.items():
             link = folder / name
-            relative = os.path.relpath(target.absolute(), folder.absolute())
+            relative = _relative(target, folder)
             if link.is_symlink() and os.readlink(link) == relative:  # noqa: PTH115  (keeps it relative)
                 continue
             link.unlink(missing_ok=True)
@@ -91,13 +141,20 @@ def _config(path: str, known: tuple[int, str] | None) -> tuple[int, str]:
 def _refuse_foreign(folder: Path) -> None:
     """Somebody's own repository, given as `stage` by mistake, is not ours to delete."""
     for entry in folder.iterdir() if folder.is_dir() else ():
-        if entry.is_dir() and not entry.is_symlink() and entry.name != WARMUP:
+        if entry.is_dir() and not entry.is_symlink() and entry.name not in COPIED:
             raise OSError(f"{entry} was not written by a sidecar; give `stage` an empty folder")
 
 
-def _mirror_files(source: Path, target: Path) -> None:
-    """Make `target` hold exactly the files of `source`, touching nothing that is right."""
-    wanted = {path.name: path.read_bytes() for path in source.iterdir()} if source.is_dir() else {}
+def _relative(target: Path, folder: Path) -> str:
+    return os.path.relpath(target.absolute(), folder.absolute())
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
+
+
+def _mirror(wanted: Mapping[str, bytes], target: Path) -> None:
+    """Make `target` hold exactly these files, touching nothing that is right."""
     present = {path.name for path in target.iterdir()} if target.is_dir() else set()
     if not wanted and not present:
         return
@@ -120,6 +177,10 @@ def _write_config(path: Path, text: str) -> None:
         before = path.stat()
         seen_ns = max(before.st_mtime_ns, before.st_ctime_ns)
     newer_ns = max(time.time_ns(), seen_ns + 1)
+    if seen_ns and path.read_text() == text:
+        # Takes no room: what is in a full stage can be loaded again by a Triton that was away.
+        os.utime(path, ns=(newer_ns, newer_ns))
+        return
     fresh = path.with_name(f".{path.name}.new")
     fresh.write_text(text)
     os.utime(fresh, ns=(newer_ns, newer_ns))

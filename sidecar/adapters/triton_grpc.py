@@ -11,13 +11,22 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, TypeVar
 
-from tritonclient.grpc import aio, service_pb2
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.grpc import aio
+from tritonclient.utils import InferenceServerException
 
+from contract.requests import infer_arguments, outputs_of
 from contract.samples import Tensors
-from sidecar.core.fleet import VersionState
+from sidecar.adapters.secret_file import SecretFile
+from sidecar.core.fleet import About, VersionState
 from sidecar.core.trial import Served
-from sidecar.errors import NotExplicit, Refused, ServerError, ServerLost
+from sidecar.errors import (
+    InvalidSettings,
+    LockedOut,
+    NotExplicit,
+    Refused,
+    ServerError,
+    ServerLost,
+)
 
 CALL_TIMEOUT_S = 10.0
 ADMIN_HEADER = "triton-grpc-protocol-admin-key"
@@ -32,15 +41,12 @@ _ANSWERED_UNAVAILABLE = re.compile(r"not at ready state|protocol is restricted")
 # An entry of the repository vanished between two system calls of Triton's: look again.
 _RACED = re.compile(r"failed to stat file")
 _LOST = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
+_RESTRICTED = re.compile(r"protocol is restricted")
 _REMEDIES = (
     (
-        re.compile(r"protocol is restricted"),
-        "set `admin_key_file` of this server to the key in its --grpc-restricted-protocol",
-    ),
-    (
         re.compile(r"failed to poll from model repository"),
-        "its log says why; a usual cause is that its --model-repository is another folder than "
-        "the `stage` in the settings",
+        "its log says why; a usual cause is that it does not see the store where the links in "
+        "its stage lead",
     ),
     (
         re.compile(r"does not support|unable to find backend|not find.*backend", re.IGNORECASE),
@@ -52,11 +58,13 @@ _REMEDIES = (
 class TritonGrpc(AbstractAsyncContextManager["TritonGrpc"]):
     """A `ports.ModelServer` on a real tritonserver; one event loop only."""
 
-    def __init__(self, *, name: str, url: str, admin_key: str | None) -> None:
+    def __init__(self, *, name: str, url: str, admin_key: SecretFile | None) -> None:
+        """`admin_key` is read again at each check: whoever changes it need not tell us."""
         self._name = name
         self._url = url
-        self._headers = {ADMIN_HEADER: admin_key} if admin_key else None
-        self._is_explicit = False
+        self._admin_key = admin_key
+        self._headers: dict[str, str] | None = None
+        self._version: str | None = None
         self._client = aio.InferenceServerClient(
             url,
             channel_args=[
@@ -76,13 +84,36 @@ class TritonGrpc(AbstractAsyncContextManager["TritonGrpc"]):
     ) -> None:
         await self._client.close()
 
-    async def check(self) -> None:
-        live = await self._call(lambda: self._client.is_server_live(client_timeout=CALL_TIMEOUT_S))
+    async def check(self) -> About:
+        self._read_key()
+        live = await self._call(
+            lambda: self._client.is_server_live(self._headers, client_timeout=CALL_TIMEOUT_S)
+        )
         if not live:
             raise ServerLost(f"{self._name} server at {self._url} says that it is not live")
-        if not self._is_explicit:
+        if self._version is None:
             await self.unload(NO_SUCH_MODEL)
-            self._is_explicit = True
+            about = await self._call(
+                lambda: self._client.get_server_metadata(
+                    self._headers, client_timeout=CALL_TIMEOUT_S
+                )
+            )
+            self._version = str(about.version)
+        is_ready = await self._call(
+            lambda: self._client.is_server_ready(self._headers, client_timeout=CALL_TIMEOUT_S)
+        )
+        return About(version=self._version, is_ready=is_ready)
+
+    def _read_key(self) -> None:
+        if self._admin_key is None:
+            return
+        try:
+            self._headers = {ADMIN_HEADER: self._admin_key.read()}
+        except InvalidSettings as error:
+            raise LockedOut(
+                f"the admin key of Triton at {self._url} is missing: {error}; it is read again at "
+                "each look"
+            ) from error
 
     async def index(self) -> Mapping[str, Mapping[int, VersionState]]:
         try:
@@ -120,23 +151,18 @@ class TritonGrpc(AbstractAsyncContextManager["TritonGrpc"]):
     async def infer(
         self, model: str, version: int, inputs: Tensors, *, timeout_s: float
     ) -> Tensors:
-        requested = []
-        for name, array in inputs.items():
-            tensor = aio.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-            tensor.set_data_from_numpy(array)
-            requested.append(tensor)
+        asked = infer_arguments(model, version, inputs)
         result = await self._call(
-            lambda: self._client.infer(
-                model, requested, model_version=str(version), client_timeout=timeout_s
-            )
+            lambda: self._client.infer(**asked, headers=self._headers, client_timeout=timeout_s)
         )
-        response: service_pb2.ModelInferResponse = result.get_response()
-        return {output.name: result.as_numpy(output.name) for output in response.outputs}
+        return outputs_of(result)
 
     async def requests_served(self) -> Mapping[str, Mapping[int, int]]:
         """A warm-up sample of batch size 64 is 64 requests here, for each instance."""
         answer = await self._call(
-            lambda: self._client.get_inference_statistics(client_timeout=CALL_TIMEOUT_S)
+            lambda: self._client.get_inference_statistics(
+                headers=self._headers, client_timeout=CALL_TIMEOUT_S
+            )
         )
         served: dict[str, dict[int, int]] = {}
         for found in answer.model_stats:
@@ -146,7 +172,9 @@ class TritonGrpc(AbstractAsyncContextManager["TritonGrpc"]):
 
     async def served(self, model: str) -> Mapping[int, Served]:
         answer = await self._call(
-            lambda: self._client.get_inference_statistics(model, client_timeout=CALL_TIMEOUT_S)
+            lambda: self._client.get_inference_statistics(
+                model, headers=self._headers, client_timeout=CALL_TIMEOUT_S
+            )
         )
         return {
             int(found.version): Served(
@@ -162,10 +190,12 @@ class TritonGrpc(AbstractAsyncContextManager["TritonGrpc"]):
         except InferenceServerException as error:
             translated = self._translate(str(error.status()), error.message())
             if isinstance(translated, ServerLost):
-                self._is_explicit = False
+                self._version = None
             raise translated from error
 
-    def _translate(self, status: str, text: str) -> ServerError:
+    def _translate(self, status: str, said: str) -> ServerError:
+        # It ends some of its texts with a semicolon and a new line.
+        text = said.rstrip("; \n")
         if _NOT_EXPLICIT.search(text):
             return NotExplicit(
                 f"{self._name} server at {self._url} is not in explicit mode: {text}; start it "
@@ -173,6 +203,29 @@ class TritonGrpc(AbstractAsyncContextManager["TritonGrpc"]):
             )
         if status in _LOST and not _ANSWERED_UNAVAILABLE.search(text):
             code = status.removeprefix("StatusCode.")
-            return ServerLost(f"no answer from {self._name} server at {self._url}: {code} {text}")
+            return ServerLost(
+                f"no answer from {self._name} server at {self._url}: {code} {text}; start it, or "
+                "see its log: it is taken up as soon as it answers"
+            )
+        if _RESTRICTED.search(text):
+            return LockedOut(self._locked_out(text))
         remedies = [remedy for pattern, remedy in _REMEDIES if pattern.search(text)]
         return Refused("; ".join([text, *remedies]))
+
+    def _locked_out(self, text: str) -> str:
+        if ADMIN_HEADER not in text:
+            remedy = (
+                "name its key admin-key, as in "
+                "--grpc-restricted-protocol=model-repository:admin-key=KEY"
+            )
+        elif self._admin_key is None:
+            remedy = (
+                "set `admin_key_file` of this server to a file with the key of its "
+                "--grpc-restricted-protocol"
+            )
+        else:
+            remedy = (
+                f"write the key of its --grpc-restricted-protocol into {self._admin_key.path}, "
+                "its `admin_key_file`, which is read again at each look"
+            )
+        return f"Triton at {self._url} wants another admin key: {text}; {remedy}"

@@ -1,10 +1,11 @@
-"""The REST application. Health and metrics are open; everything under /v1 wants a token."""
+"""The REST application. Health, metrics and the console's files are open; /v1 wants a token."""
 
 from fastapi import Depends, FastAPI
 
 from sidecar.api.actions import action_routes
 from sidecar.api.audit import audit_routes
 from sidecar.api.auth import Callers, authorized
+from sidecar.api.console import caller_routes, console_routes
 from sidecar.api.context import RequestContext
 from sidecar.api.control import control_routes
 from sidecar.api.devices import device_routes
@@ -54,11 +55,12 @@ def create_app(
     app.add_middleware(RequestContext)
     add_problem_handlers(app)
     app.include_router(health_routes(loop, world.telemetry))
+    app.include_router(console_routes())
     if front is not None:
         world.telemetry.registry.register(GatewayGauges(world.router, world.waiting))
     requests = Requests(world, loop.profile)
     for routes in (
-        model_routes(loop, front),
+        model_routes(loop, front, world.telemetry.journal),
         action_routes(requests),
         release_action_routes(Releases(world, requests), world.records),
         release_routes(loop, world, state),
@@ -71,6 +73,7 @@ def create_app(
         replica_routes(loop, world.router),
         planning_routes(loop),
         control_routes(loop, requests, world.records),
+        caller_routes(),
         operation_routes(world.records, state),
         event_routes(world.telemetry),
         audit_routes(world.telemetry.journal),

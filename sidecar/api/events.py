@@ -25,14 +25,20 @@ def event_routes(telemetry: Telemetry) -> APIRouter:
         after: Annotated[
             ENTRY_ID | None, Query(description="Begin behind this id; else with the next event.")
         ] = None,
+        newest: Annotated[
+            int, Query(ge=0, le=BATCH, description="Begin with so many that have happened.")
+        ] = 0,
         last_event_id: Annotated[
             ENTRY_ID | None, Header(description="Sent by clients that connect again.")
         ] = None,
     ) -> AsyncIterator[ServerSentEvent]:
-        """Audit entries as `text/event-stream`; a comment every 15 s keeps the line open."""
+        """Audit entries as `text/event-stream`; a comment every 15 s keeps the line open.
+
+        Of `newest`, only this model's are sent; `after` and `Last-Event-ID` go before it.
+        """
         begin = last_event_id if last_event_id is not None else after
         with telemetry.readers.track_inprogress():
-            async for entry in follow(telemetry, begin, Filter(model=model)):
+            async for entry in follow(telemetry, begin, Filter(model=model), newest=newest):
                 yield ServerSentEvent(
                     id=str(entry.id), event=entry.event.name.value, data=EntryBody.of(entry)
                 )
@@ -40,16 +46,18 @@ def event_routes(telemetry: Telemetry) -> APIRouter:
     return router
 
 
-async def follow(telemetry: Telemetry, begin: int | None, matching: Filter) -> AsyncIterator[Entry]:
-    """Entries behind `begin` (None: from now on), until the sidecar stops.
+async def follow(
+    telemetry: Telemetry, begin: int | None, matching: Filter, *, newest: int = 0
+) -> AsyncIterator[Entry]:
+    """Entries behind `begin` (None: the `newest` ones, and from now on), until the sidecar stops.
 
     Ends also when the journal cannot be read: who reads connects again.
     """
     journal = telemetry.journal
     try:
-        after = await journal.newest_id() if begin is None else begin
+        after = max(0, await journal.newest_id() - newest) if begin is None else begin
         while True:
-            newest = await journal.newest_id()
+            last = await journal.newest_id()
             found = await journal.read(after=after, limit=BATCH, matching=matching)
             for entry in found:
                 yield entry
@@ -57,7 +65,7 @@ async def follow(telemetry: Telemetry, begin: int | None, matching: Filter) -> A
                 after = found[-1].id
                 continue
             # Smaller than before when the journal began anew and its reader remembers the old one.
-            after = max(newest, found[-1].id if found else 0)
+            after = max(last, found[-1].id if found else 0)
             if not await telemetry.wait_beyond(after):
                 return
     except StateUnavailable:

@@ -6,10 +6,9 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from contract.intent import Tier
 from sidecar.api.schemas import Alive, HealthCheck, Readiness, Startup
-from sidecar.core.fleet import Snapshot
-from sidecar.core.status import Warmth, model_status, unready
+from sidecar.core.health import findings
+from sidecar.core.status import unready
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.telemetry import Telemetry
 
@@ -81,27 +80,8 @@ def _checks(loop: Loop) -> list[HealthCheck]:
         ok=loop.problem is None and age_s is not None and age_s <= STALE_AFTER_S,
         detail=loop.problem or last_look,
     )
-    return [cycle, *(_seen(loop.snapshot) if loop.snapshot else [])]
-
-
-def _seen(snapshot: Snapshot) -> list[HealthCheck]:
-    servers = [
-        HealthCheck(name=f"server {name}", ok=not view.problem, detail=view.problem or "answers")
-        for name, view in snapshot.servers.items()
+    found = findings(loop.snapshot, loop.policy) if loop.snapshot else ()
+    return [
+        cycle,
+        *(HealthCheck(name=each.name, ok=each.ok, detail=each.detail) for each in found),
     ]
-    problems = snapshot.store_problems
-    store = HealthCheck(name="store", ok=not problems, detail="; ".join(problems) or "readable")
-    hot = [
-        model_status(snapshot, name)
-        for name, model in sorted(snapshot.models.items())
-        if model.tier is Tier.HOT
-    ]
-    models = [
-        HealthCheck(
-            name=f"model {status.name}",
-            ok=status.warmth is Warmth.WARMED,
-            detail=status.reason,
-        )
-        for status in hot
-    ]
-    return [*servers, store, *models]

@@ -29,7 +29,6 @@ from sidecar.core.ledger import Account, Hold
 from sidecar.core.policy import OnDrift, Policy
 from sidecar.core.ranking import Ranking
 from sidecar.core.steady import Curve, sparkline
-from sidecar.core.traffic import Traffic
 from sidecar.core.what_if import Choice, Outlook, WhatIf
 from sidecar.settings import DeviceName
 
@@ -213,10 +212,10 @@ class ExplanationBody(BaseModel):
     curves: list[CurveBody]
 
     @classmethod
-    def of(cls, found: Explanation, traffic: Traffic | None) -> Self:
+    def of(cls, found: Explanation, model: ModelBody) -> Self:
         load = found.load
         return cls(
-            model=ModelBody.of(found.status, found.figures, traffic),
+            model=model,
             ranking=found.ranking,
             price=found.price,
             stays_because=found.stays_because,

@@ -51,6 +51,7 @@ def release_action_routes(releases: Releases, records: Records) -> APIRouter:
             "nothing_to_shift",
             "no_gateway",
             "not_alone",
+            "stateful_model",
             "signature_changed",
             "version_rejected",
         ),

@@ -8,13 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from contract.intent import Tier
 from sidecar.api.traffic_schemas import TrafficBody
 from sidecar.core.activation import Heat
+from sidecar.core.cold_starts import ColdStarts
 from sidecar.core.events import EventDetail, EventName
-from sidecar.core.figures import Figures
+from sidecar.core.figures import Figures, LatencyBasis
 from sidecar.core.fleet import Control, Mode, Operation, OperationKind, Profile
 from sidecar.core.spec import Spec
 from sidecar.core.status import ModelStatus, Warmth
 from sidecar.core.traffic import Traffic
 from sidecar.ports import Entry
+from sidecar.settings import Role
 
 MAX_ENTRY_ID = 2**63 - 1
 ENTRY_ID = Annotated[int, Field(ge=0, le=MAX_ENTRY_ID)]
@@ -23,6 +25,11 @@ ENTRY_ID = Annotated[int, Field(ge=0, le=MAX_ENTRY_ID)]
 class ModelBody(BaseModel):
     """One model: what is wanted (`tier`) and what is the case (`warmth`, `ready`).
 
+    `requests_by_hour` counts all requests by hour of the day, UTC, and is empty before the first.
+    `p50_ms` is the median of clients' requests lately where `p50_basis` is `gateway`, and of the
+    quickest shape after warm-up where it is `warm_up`; null until anything is known.
+    `cold_starts` are loads of the last 24 h that a request waited for; the newest began at
+    `last_cold_start_at` and took `last_cold_start_s`, which is null while it goes on.
     `score` is what holding it is worth: cold-start seconds per hour for each GiB, or the
     ranking's own unit. `quarantined_until` is null also for a quarantine that a person ends.
     `traffic` is null without a gateway. `rejected_versions` are not released again as they are, by
@@ -40,7 +47,13 @@ class ModelBody(BaseModel):
     rejected_versions: dict[int, str]
     release: str | None
     requests_per_hour: float
+    requests_by_hour: list[int]
     last_request_at: datetime | None
+    p50_ms: float | None
+    p50_basis: LatencyBasis | None
+    cold_starts: int
+    last_cold_start_at: datetime | None
+    last_cold_start_s: float | None
     held_bytes: int
     score: float
     quarantined: bool
@@ -49,7 +62,16 @@ class ModelBody(BaseModel):
     reason: str
 
     @classmethod
-    def of(cls, status: ModelStatus, figures: Figures, traffic: Traffic | None) -> Self:
+    def of(
+        cls,
+        status: ModelStatus,
+        figures: Figures,
+        traffic: Traffic | None,
+        *,
+        cold_starts: ColdStarts | None,
+        now_s: float,
+    ) -> Self:
+        latency, cold = figures.latency, cold_starts
         return cls(
             name=status.name,
             tier=status.tier,
@@ -62,7 +84,13 @@ class ModelBody(BaseModel):
             rejected_versions=dict(status.rejected),
             release=status.release_id and f"/v1/releases/{status.release_id}",
             requests_per_hour=figures.requests_per_hour,
+            requests_by_hour=list(figures.requests_by_hour),
             last_request_at=utc_or_none(figures.last_request_at_s),
+            p50_ms=latency and latency.p50_ms,
+            p50_basis=latency and latency.basis,
+            cold_starts=cold.counted(now_s) if cold else 0,
+            last_cold_start_at=cold and utc(cold.began_s[-1]),
+            last_cold_start_s=cold and cold.last_wait_s,
             held_bytes=figures.held_bytes,
             score=figures.score,
             quarantined=figures.quarantined,
@@ -163,11 +191,15 @@ class OperationList(NextPage):
 
 
 class EntryBody(BaseModel):
-    """One thing that happened. `seconds` is how long it took; `actor` is who asked for it."""
+    """One thing that happened. `seconds` is how long it took; `actor` is who asked for it.
+
+    `trouble`: somebody may have to do something about it; in the log it is a warning.
+    """
 
     id: int
     at: datetime
     event: EventName
+    trouble: bool
     model: str | None
     server: str | None
     seconds: float | None
@@ -184,6 +216,7 @@ class EntryBody(BaseModel):
             id=entry.id,
             at=utc(entry.at_s),
             event=event.name,
+            trouble=event.is_trouble,
             model=event.model,
             server=event.server,
             seconds=event.seconds,
@@ -204,6 +237,13 @@ class ReplicaBody(BaseModel):
     stateful: list[str]
     joined: bool
     free_bytes: int
+
+
+class CallerBody(BaseModel):
+    """Who the token belongs to. A `viewer` reads; an `operator` may do everything."""
+
+    name: str
+    role: Role
 
 
 class Alive(BaseModel):

@@ -96,7 +96,12 @@ def train_routes(trains: Trains) -> APIRouter:
         summary="Release all that is pending",
         status_code=202,
         responses=problems(
-            "unknown_model", "nothing_pending", "no_gateway", "not_alone", "signature_changed"
+            "unknown_model",
+            "nothing_pending",
+            "no_gateway",
+            "not_alone",
+            "stateful_model",
+            "signature_changed",
         ),
     )
     async def begin(body: TrainRequest, response: Response, caller: Authorized) -> TrainBody:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import structlog
 import uvicorn
@@ -29,11 +30,11 @@ from sidecar.adapters.sqlite_state import SqliteState
 from sidecar.adapters.stage import StageFolder
 from sidecar.adapters.triton_grpc import TritonGrpc
 from sidecar.api.app import create_app
-from sidecar.api.auth import Caller, Callers
 from sidecar.compose.gateway import front_of, new_router, start_activator
+from sidecar.compose.keys import Keys
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import Server
-from sidecar.errors import InvalidSettings
+from sidecar.errors import InvalidSettings, StateUnavailable
 from sidecar.ports import MemoryMeter, ModelServer, Stage
 from sidecar.runtime.activate import Waiting
 from sidecar.runtime.board import Board
@@ -59,7 +60,7 @@ from sidecar.settings import (
     ApiSettings,
     ServerSettings,
     Settings,
-    read_secret,
+    reason_of,
 )
 
 # For answers that are under way when the sidecar is stopped.
@@ -82,18 +83,15 @@ def run(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    callers = _callers(settings.api)
+    keys = Keys(settings)
+    callers = keys.callers()
     store = Store(settings.store)
     async with AsyncExitStack() as stack:
         state = SqliteState(settings.state)
         stack.push_async_callback(state.close)
         servers: Mapping[Server, ModelServer] = {
             server: await stack.enter_async_context(
-                TritonGrpc(
-                    name=server.value,
-                    url=section.grpc,
-                    admin_key=read_secret(section.admin_key_file),
-                )
+                TritonGrpc(name=server.value, url=section.grpc, admin_key=keys.servers[server])
             )
             for server, section in settings.servers.items()
         }
@@ -127,6 +125,7 @@ async def _serve(settings: Settings) -> None:
             router=await new_router(settings, telemetry, stack),
             telemetry=telemetry,
             is_shadowed=is_shadowed,
+            sees_gpus=settings.servers[Server.SERVING].metrics is not None,
         )
         prover = Prover(world, query_timeout_s=settings.query_timeout_s)
         learner = Learner(world)
@@ -161,6 +160,8 @@ async def _serve(settings: Settings) -> None:
             )
             await start_activator(settings.gateway, world, loop, samples, stack)
         app = create_app(world, loop, state, callers, front_of(settings, comparer, recorder))
+        watching = asyncio.create_task(keys.watch(app.state, world.board))
+        stack.callback(watching.cancel)
         await _until_stopped(app, world, loop, settings)
 
 
@@ -178,17 +179,6 @@ async def _canary_meter(world: World, settings: Settings, stack: AsyncExitStack)
     if world.is_shadowed:
         return ShadowMeter(world.meter)
     return await _meter(settings.servers[Server.CANARY], stack)
-
-
-def _callers(api: ApiSettings) -> Callers:
-    """Raises InvalidSettings when a token is missing, or is another's too."""
-    return Callers(
-        {
-            Caller(name=token.name, role=token.role): secret
-            for token in api.all_tokens
-            if (secret := read_secret(token.file)) is not None
-        }
-    )
 
 
 def trace_to(endpoint: str | None, stack: AsyncExitStack) -> Callable[[Event, float], None] | None:
@@ -262,8 +252,8 @@ def _listen(api: ApiSettings) -> socket.socket:
         listener = socket.create_server((api.host, api.port))
     except OSError as error:
         raise InvalidSettings(
-            f"the API cannot listen on {api.host}:{api.port}: {error.strerror}; choose another "
-            "api.port, or give --port"
+            f"the API cannot listen on {api.host}:{api.port}: {reason_of(error)}; stop what "
+            "listens there, choose another api.port, or give --port"
         ) from error
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
@@ -272,9 +262,7 @@ def _listen(api: ApiSettings) -> socket.socket:
 @contextmanager
 def _alone(state: Path) -> Iterator[None]:
     """Two sidecars on one stage would fight over it."""
-    state.parent.mkdir(parents=True, exist_ok=True)
-    path = state.with_name(f"{state.name}.lock")
-    with path.open("w") as lock:
+    with _lock_file(state) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -283,6 +271,18 @@ def _alone(state: Path) -> Iterator[None]:
                 "a state file and stages of its own"
             ) from error
         yield
+
+
+def _lock_file(state: Path) -> TextIO:
+    try:
+        state.parent.mkdir(parents=True, exist_ok=True)
+        return state.with_name(f"{state.name}.lock").open("w")
+    except OSError as error:
+        raise StateUnavailable(
+            f"{state.parent}, the folder of the state file, cannot be written: "
+            f"{reason_of(error)}; mount it so that this user may write there, or give `state` "
+            "another place"
+        ) from error
 
 
 def _configure_logging() -> None:

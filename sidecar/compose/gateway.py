@@ -34,6 +34,8 @@ from sidecar.settings import (
     read_secret,
 )
 
+LISTEN_AGAIN_S = 1.0
+
 
 def front_of(settings: Settings, comparer: Comparer, recorder: Recorder) -> Front | None:
     if settings.gateway is None:
@@ -90,7 +92,7 @@ def _envoy(
         largest_request_bytes=gateway.largest_request,
         certificate=str(tls.certificate) if tls else None,
         key=str(tls.key) if tls else None,
-        api_keys={key.client: read_secret(key.file) or "" for key in gateway.api_keys},
+        api_keys={key.client: read_secret(key.file) for key in gateway.api_keys},
     )
     plan = Plan(
         seen_folder=str(gateway.seen_folder or gateway.folder.resolve()),
@@ -106,7 +108,11 @@ def _envoy(
 async def _replicas(gateway: GatewaySettings, world: World, stack: AsyncExitStack) -> Replicas:
     peers = {
         said.name: await stack.enter_async_context(
-            SidecarPeer(said.api, read_secret(said.token_file), triton=said.http)
+            SidecarPeer(
+                said.api,
+                read_secret(said.token_file) if said.token_file else None,
+                triton=said.http,
+            )
         )
         for said in gateway.replicas
     }
@@ -124,7 +130,7 @@ async def start_activator(
     """Listen for requests that Envoy sends us, and for its copies, until the stack is closed.
 
     Raises:
-        InvalidSettings: a port is taken, or a secret is missing.
+        InvalidSettings: a secret is missing.
     """
 
     def own_free_bytes() -> int:
@@ -153,4 +159,24 @@ async def start_activator(
         http=host_and_port(gateway.activator.http),
         grpc=host_and_port(gateway.activator.grpc),
     )
-    await stack.enter_async_context(activator)
+    listening = asyncio.create_task(_listen(activator, world))
+
+    async def stop() -> None:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await activator.__aexit__(None, None, None)
+
+    stack.push_async_callback(stop)
+
+
+async def _listen(activator: Activator, world: World) -> None:
+    """As soon as the ports are free: what is loaded needs no activator."""
+    while True:
+        try:
+            await activator.__aenter__()
+        except InvalidSettings as error:
+            world.board.trouble("activator", str(error))
+        else:
+            world.board.trouble("activator", None)
+            return
+        await asyncio.sleep(LISTEN_AGAIN_S)

@@ -120,10 +120,14 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readmit:
-    """Record that a model in quarantine may be loaded again."""
+    """Record that a model in quarantine may be loaded again.
+
+    `over` is what stays of the quarantine, so that what failed before is not held against it.
+    """
 
     model: str
     reason: str
+    over: Quarantine | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

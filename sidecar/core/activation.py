@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sidecar.core.actions import Blocked
+from sidecar.core.ensembles import quarantine_of
 from sidecar.core.fleet import Mode, Quarantine, Snapshot
 from sidecar.core.routing import is_served
 
@@ -47,10 +48,11 @@ def verdict(
         return None
     if model not in snapshot.models:
         return NotServed()
-    quarantine = snapshot.quarantine.get(model)
-    if quarantine is not None and quarantine.holds(now_s):
+    quarantine = quarantine_of(snapshot, model, now_s)
+    if quarantine is not None:
         return quarantine
-    obstacle = blocked.get(model)
-    if obstacle is not None and obstacle.is_final:
-        return obstacle
+    obstacles = map(blocked.get, (model, *snapshot.composing(model)))
+    final = next((each for each in obstacles if each is not None and each.is_final), None)
+    if final is not None:
+        return final
     return None if snapshot.mode is Mode.RUNNING else Resting(mode=snapshot.mode)

@@ -5,7 +5,7 @@ prefix of a plan, however its steps end.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from contract.bytes import format_bytes
 from sidecar.core.actions import Blocked, LetGo
@@ -51,6 +51,7 @@ class Rooms:
     gone: dict[str, LetGo] = field(default_factory=dict)
     promised: dict[str, Mapping[Device, int]] = field(default_factory=dict)
     _rooms: dict[Device, _Room] = field(init=False)
+    _leaving: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._rooms = {
@@ -142,10 +143,17 @@ class Rooms:
         return True
 
     def dismiss(self, departure: LetGo) -> None:
-        """What a departing model holds is on its way out from now on."""
-        self.gone[departure.model] = departure
-        for device, room in self._rooms.items():
-            room.leaving += self._held(departure.model, device)
+        """What a departing model holds is on its way out from now on.
+
+        Ensembles go with it, and with an ensemble the models that only it needs.
+        """
+        going = {each.model: each for each in departures(self.snapshot, departure)}
+        self.gone |= going
+        outer = going.keys() | {part for model in going for part in self.worth.own_parts(model)}
+        for model in outer - self._leaving:
+            self._leaving.add(model)
+            for device, room in self._rooms.items():
+                room.leaving += self._held(model, device)
 
     def residents(self, device: Device, priority: int | None = None) -> list[Resident]:
         """Models on a device that may be let go, for one of this priority if it is given."""
@@ -159,7 +167,7 @@ class Rooms:
             for holder in self.accounts[device].holders
             if holder.server is Server.SERVING
             and holder.hold is Hold.HELD
-            and holder.model not in self.gone
+            and holder.model not in self._leaving
             and holder.model in self.snapshot.models
             and (priority is None or self._priority(holder.model) <= priority)
             and stays_because(self.snapshot, holder.model) is None
@@ -172,7 +180,8 @@ class Rooms:
                 yield device, held, self._rooms[device]
 
     def _priority(self, model: str) -> int:
-        return self.snapshot.models[model].intent.priority
+        needed = (model, *self.snapshot.needed_by(model))
+        return max(self.snapshot.models[each].intent.priority for each in needed)
 
     def _held(self, model: str, device: Device) -> int:
         return sum(
@@ -212,6 +221,14 @@ class Rooms:
             blocked_by=tuple(others),
             is_final=is_final,
         )
+
+
+def departures(snapshot: Snapshot, departure: LetGo) -> Iterator[LetGo]:
+    """A departure with those of the ensembles that need the model."""
+    yield departure
+    for ensemble in snapshot.needed_by(departure.model):
+        reason = f"without {departure.model}, a model of its steps: {departure.reason}"
+        yield replace(departure, model=ensemble, reason=reason)
 
 
 def _eviction(victim: Resident, reason: str, **numbers: float) -> LetGo:

@@ -24,7 +24,7 @@ def read_aheads(snapshot: Snapshot, policy: Policy, worth: Worth) -> Iterator[Re
         return
     view = snapshot.servers[Server.SERVING]
     absent = [
-        (worth.score(model, sum(worth.needed(model).values())), model)
+        (worth.score(model, sum(worth.brought(model).values())), model)
         for model in snapshot.demand
         if model in snapshot.models and not snapshot.is_wanted(model) and view.is_unloaded(model)
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from sidecar.core.actions import Check
+from sidecar.core.ensembles import waits_to_be_proven
 from sidecar.core.fleet import CheckKind, Server, Snapshot
 from sidecar.core.release import ReleaseState
 from sidecar.core.wanted import placement, progress
@@ -30,6 +31,8 @@ def checks(snapshot: Snapshot, now_s: float) -> Iterator[Check]:
         kind, server, reason = found
         trial = snapshot.trials.get((release.id, kind))
         if release.paused_by is not None and kind is not CheckKind.GUARD:
+            continue
+        if release.state is S.ADMITTED and waits_to_be_proven(snapshot, model) is not None:
             continue
         # A clock that was set back makes nobody wait.
         if trial is not None and 0 <= now_s - trial.looked_at_s < EVERY_S[kind]:

@@ -37,6 +37,13 @@ class Reload:
     def seconds(self) -> float:
         return self.load_s + self.warm_up_s + self.read_s
 
+    def then(self, later: "Reload") -> "Reload":
+        return Reload(
+            read_s=self.read_s + later.read_s,
+            load_s=self.load_s + later.load_s,
+            warm_up_s=self.warm_up_s + later.warm_up_s,
+        )
+
 
 def reload(stored: StoredVersion, known: Learned | None, *, cached: bool) -> Reload:
     """`cached`: the version's files are in the page cache now."""
@@ -80,9 +87,13 @@ def is_on_cpu(config: str, gpus: tuple[Device, ...]) -> bool:
 
 
 def can_go_to_cpu(config: str) -> bool:
-    """Whether a backend runs its models on the CPU too; TensorRT's engines are for one GPU."""
+    """Whether a backend runs its models on the CPU too; TensorRT's engines are for one GPU.
+
+    An ensemble is nowhere; its models are.
+    """
     parsed = parse_config(config, "the stored config")
-    return "tensorrt" not in f"{parsed.backend} {parsed.platform}"
+    platform = f"{parsed.backend} {parsed.platform}"
+    return not any(kind in platform for kind in ("tensorrt", "ensemble"))
 
 
 def instances(config: str, gpus: tuple[Device, ...]) -> Mapping[Device, int]:

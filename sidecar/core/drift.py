@@ -10,6 +10,7 @@ def drifts(
 ) -> Mapping[str, Drift]:
     """By model. A server that was lost, or holds nothing any more, has restarted: no drift.
 
+    Nor is it when an ensemble goes with a model of its steps.
     `begun` is the work of our own since the look before: it may have ended since, too.
     """
     old, new = before.servers[Server.SERVING], now.servers[Server.SERVING]
@@ -27,6 +28,6 @@ def drifts(
         went = old.answers(model) - new.ready(model)
         if came and not before.is_wanted(model) and before.active_release(model) is None:
             found[model] = Drift(kind=DriftKind.LOADED, versions=tuple(sorted(came)))
-        elif went and now.is_wanted(model):
+        elif went and now.is_wanted(model) and all(map(new.ready, now.composing(model))):
             found[model] = Drift(kind=DriftKind.UNLOADED, versions=tuple(sorted(went)))
     return found

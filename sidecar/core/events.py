@@ -56,6 +56,8 @@ class EventName(StrEnum):
     STEERING_CHANGED = "steering_changed"
     RECORDING_CHANGED = "recording_changed"
     STORE_DAMAGED = "store_damaged"
+    PROBLEM_FOUND = "problem_found"
+    PROBLEM_GONE = "problem_gone"
     CYCLE_FAILED = "cycle_failed"
 
 
@@ -97,6 +99,7 @@ _TROUBLE = frozenset(
         EventName.GATEWAY_LOST,
         EventName.REPLICA_LEFT,
         EventName.REPLICA_REFUSED,
+        EventName.PROBLEM_FOUND,
         EventName.CYCLE_FAILED,
     }
 )

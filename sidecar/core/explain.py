@@ -25,7 +25,7 @@ from sidecar.core.ranking import Ranking
 from sidecar.core.residency import dismissals, idle_at_s
 from sidecar.core.status import ModelStatus, model_status
 from sidecar.core.steady import Curve
-from sidecar.core.worth import Worth, lasting_because, stays_because
+from sidecar.core.worth import Worth, lasting_because, needed_because, stays_because
 
 TOLD_AFTER_S = HORIZONS_S["24h"]
 """No forecast before a day of requests has been seen (POLICY.md section 4)."""
@@ -114,7 +114,7 @@ class LoadNow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """One model now. `stays_because` is why it is no victim, if it is none.
+    """One model now. `stays_because` is why it is no victim, or none without its ensembles.
 
     `load` is None where no load would begin: the model is loaded, being loaded, in quarantine, or
     about to be tried again after a failure.
@@ -142,7 +142,7 @@ def explain(snapshot: Snapshot, policy: Policy, now_s: float, model: str) -> Exp
         figures=weighing.figures(model),
         ranking=policy.ranking,
         price=policy.price,
-        stays_because=stays_because(snapshot, model),
+        stays_because=stays_because(snapshot, model) or needed_because(snapshot, model),
         asked=_asked(worth, model, now_s),
         costs=_costs(weighing, model),
         idle=_idle(snapshot, worth, model, now_s),
@@ -210,7 +210,7 @@ def _costs(weighing: Weighing, model: str) -> Costs:
 
 
 def _idle(snapshot: Snapshot, worth: Worth, model: str, now_s: float) -> Idle:
-    gib = sum(worth.needed(model).values()) / GIB
+    gib = sum(worth.brought(model).values()) / GIB
     price, wait_s = worth.policy.price, worth.counted_s(model)
     let_go_at_s = idle_at_s(snapshot, worth, model) if model in snapshot.kept else inf
     forecast = _forecast(worth, model, gib, now_s)

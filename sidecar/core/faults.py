@@ -19,6 +19,7 @@ class FaultKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     BACKEND_MISSING = "backend_missing"
     MISSING_FILE = "missing_file"
+    NO_GPU = "no_gpu"
     CORRUPT = "corrupt"
     WARM_UP = "warm_up_failed"
     WRONG_ANSWER = "wrong_answer"
@@ -62,6 +63,7 @@ _SIGNS: tuple[tuple[FaultKind, tuple[str, ...]], ...] = (
             "unknown platform",
         ),
     ),
+    (K.NO_GPU, ("but no gpus are available", "invalid or unsupported gpu id")),
     (
         K.MISSING_FILE,
         (
@@ -106,6 +108,10 @@ _REMEDIES = {
         "check that the server reads the stage of the settings, and that the store is mounted "
         "there at the same path"
     ),
+    K.NO_GPU: (
+        "start the server with the GPU, or build the model with `target: cpu`; it is tried again "
+        "when the server comes back"
+    ),
     K.CORRUPT: (
         "publish the model again under a new number, from an export that this server's backend "
         "can read"
@@ -120,7 +126,10 @@ _REMEDIES = {
     K.UNKNOWN: "see the server's log; its answer does not say more",
 }
 
-_PASSING = frozenset({K.OUT_OF_MEMORY, K.MISSING_FILE, K.TIMEOUT, K.SERVER_LOST, K.UNKNOWN})
+_PASSING = frozenset(
+    {K.OUT_OF_MEMORY, K.MISSING_FILE, K.NO_GPU, K.TIMEOUT, K.SERVER_LOST, K.UNKNOWN}
+)
+_OF_THE_SERVER = frozenset({K.BACKEND_MISSING, K.MISSING_FILE, K.NO_GPU})
 
 
 def classify(text: str, *, lost: bool) -> FaultKind:
@@ -139,6 +148,11 @@ def remedy(kind: FaultKind) -> str:
 def is_passing(kind: FaultKind) -> bool:
     """Whether the same version can load later although nobody changed it."""
     return kind in _PASSING
+
+
+def ends_with_a_restart(kind: FaultKind) -> bool:
+    """Whether it may be over when the server has started anew, with other mounts or devices."""
+    return kind in _OF_THE_SERVER
 
 
 def quarantine_until_s(times_quarantined: int, at_s: float) -> float:

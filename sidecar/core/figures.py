@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 
 from sidecar.core.demand import rates
@@ -12,18 +13,39 @@ from sidecar.core.policy import Policy
 from sidecar.core.worth import Worth
 
 
+class LatencyBasis(StrEnum):
+    """How a model's latency is known.
+
+    `gateway`: clients' requests of the last some seconds. `warm_up`: our own requests of the
+    quickest shape when its latency had settled after the newest load.
+    """
+
+    GATEWAY = "gateway"
+    WARM_UP = "warm_up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    p50_ms: float
+    basis: LatencyBasis
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """One model now. `requests_per_hour` is over about the last hour.
 
-    `held_bytes` is what the serving server holds of it on all devices; `score` is what holding
-    it is worth in cold-start seconds per hour and GiB, or the ranking's own unit.
-    `quarantined_until_s` is None also for a quarantine without an end.
+    `requests_by_hour` counts all of its requests by hour of the day, UTC; empty before the first.
+    `latency` is None until anything is known of it. `held_bytes` is what the serving server holds
+    of it on all devices; `score` is what holding it is worth in cold-start seconds per hour and
+    GiB, or the ranking's own unit. `quarantined_until_s` is None also for a quarantine without an
+    end.
     """
 
     pin: bool
     priority: int
     requests_per_hour: float
+    requests_by_hour: tuple[int, ...]
+    latency: Latency | None
     last_request_at_s: float | None
     held_bytes: int
     score: float
@@ -55,9 +77,25 @@ class Weighing:
         return found
 
     def score(self, model: str) -> float:
-        """By what the model holds, or would hold, on the first of its devices."""
-        held = [holder.bytes for holder in self.held.get(model, {}).values()]
-        return self.worth.score(model, next(iter(held or self.worth.needed(model).values())))
+        """By what the model holds, or would hold, on the first of its devices.
+
+        An ensemble is weighed by what comes with it.
+        """
+        is_ensemble = bool(self.snapshot.composing(model))
+        there = {} if is_ensemble else self.held.get(model, {})
+        held = [holder.bytes for holder in there.values()]
+        return self.worth.score(model, next(iter(held or self.worth.brought(model).values())))
+
+    def latency(self, model: str) -> Latency | None:
+        """Of clients' requests where there are any, else of the warm-up."""
+        traffic = self.snapshot.traffic.get(model)
+        if traffic is not None and traffic.p50_ms is not None:
+            return Latency(p50_ms=traffic.p50_ms, basis=LatencyBasis.GATEWAY)
+        learned = self.worth.learned(model)
+        if learned is None or not learned.curves:
+            return None
+        quickest_ms = min(curve.steady_ms for curve in learned.curves)
+        return Latency(p50_ms=quickest_ms, basis=LatencyBasis.WARM_UP)
 
     def figures(self, model: str) -> Figures:
         intent = self.snapshot.models[model].intent
@@ -69,6 +107,8 @@ class Weighing:
             pin=intent.pin,
             priority=intent.priority,
             requests_per_hour=3600.0 * rates(demand, self.now_s)["1h"] if demand else 0.0,
+            requests_by_hour=demand.by_hour if demand else (),
+            latency=self.latency(model),
             last_request_at_s=demand.last_s if demand else None,
             held_bytes=sum(holder.bytes for holder in self.held.get(model, {}).values()),
             score=self.score(model),

@@ -48,9 +48,15 @@ class StoredVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredModel:
+    """`parts` are derived: of an ensemble the models of its steps in any version."""
+
     name: str
     intent: Intent
     versions: Mapping[int, StoredVersion]
+    parts: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", frozenset(self.composing(*self.versions)))
 
     @property
     def tier(self) -> Tier:
@@ -59,6 +65,14 @@ class StoredModel:
     @property
     def newest(self) -> int:
         return max(self.versions)
+
+    def composing(self, *versions: int | None) -> set[str]:
+        """Of an ensemble the models of its steps, in any of these versions that there are."""
+        found: set[str] = set()
+        for version in versions:
+            if version is not None and version in self.versions:
+                found.update(self.versions[version].manifest.composing or ())
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,22 +84,49 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a Triton says of itself: its version such as `2.51.0`, and whether it is ready.
+
+    In strict mode it is not while anything loads, and never again after a failed load.
+    """
+
+    version: str
+    is_ready: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageProblem:
+    """Why a server can load nothing new from its stage; `blinds`: nor what is there already."""
+
+    reason: str
+    blinds: bool
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerView:
     """One server as last seen.
 
-    `problem` is why it cannot be used, else None. `index` maps model to version to state
-    and leaves out what was never loaded. `staged` maps model to the text of the staged
-    config. `verified` holds only versions that have been READY ever since.
+    `problem` is why it cannot be used, else None; `is_away` when it did not answer at all.
+    `stage_problem` is what is wrong with its stage. `index` maps model to version to state and
+    leaves out what was never loaded. `staged` maps model to the text of the staged config.
+    `verified` holds only versions that have been READY ever since. `about` is what the server said
+    of itself. It answers without a break since `found_at_s`.
     """
 
     problem: str | None = None
+    is_away: bool = False
+    stage_problem: StageProblem | None = None
     index: Mapping[str, Mapping[int, VersionState]] = field(default_factory=dict)
     staged: Mapping[str, str] = field(default_factory=dict)
     verified: Mapping[str, Verification] = field(default_factory=dict)
+    about: About | None = None
+    found_at_s: float = 0.0
 
     def ready(self, model: str) -> frozenset[int]:
-        states = self.index.get(model, {})
-        return frozenset(v for v, state in states.items() if state is VersionState.READY)
+        return ready_versions(self.index.get(model, {}))
 
     def answers(self, model: str) -> frozenset[int]:
         """Versions that are loaded, warmed and probed."""
@@ -96,6 +137,10 @@ class ServerView:
         """Whether none of the model's versions is there, or on its way in or out."""
         states = self.index.get(model, {})
         return all(state is VersionState.UNAVAILABLE for state in states.values())
+
+
+def ready_versions(states: Mapping[int, VersionState]) -> frozenset[int]:
+    return frozenset(v for v, state in states.items() if state is VersionState.READY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +328,9 @@ class Snapshot:
     while that is not known. `trials` are by release and kind
     of check, `rejected` by model and version, `trains` by id until they have ended. With `shadows`
     canary is no server of its own: what it holds are shadows on the serving one, which takes
-    traffic.
+    traffic. `troubles` are what else is wrong, by what it is about. With `sees_gpus` the readings
+    tell which GPUs the serving server has. `ensembles` is derived: by model those that have it
+    among their steps in any version.
     """
 
     models: Mapping[str, StoredModel]
@@ -320,10 +367,16 @@ class Snapshot:
     trains: Mapping[str, Train] = field(default_factory=dict)
     pressure: Pressure = field(default_factory=Pressure)
     shadows: bool = False
+    troubles: Mapping[str, str] = field(default_factory=dict)
+    sees_gpus: bool = False
     leaked_bytes: int = 0
     watched_since_s: float = 0.0
     prewarmed_at_s: float = 0.0
     unloaded_at_s: float = 0.0
+    ensembles: Mapping[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ensembles", _ensembles(self.models))
 
     def is_hot(self, model: str) -> bool:
         """Whether readiness waits for the model."""
@@ -345,8 +398,46 @@ class Snapshot:
         """Whether the serving server is to hold the model."""
         if model not in self.models:
             return False
+        return self.is_wanted_itself(model) or bool(self.needed_by(model))
+
+    def is_wanted_itself(self, model: str) -> bool:
+        """Whether the serving server is to hold the model, whatever ensembles need."""
         return model in self.kept or self.is_asked_for(model) or self.is_hot(model)
+
+    def needed_by(self, model: str) -> tuple[str, ...]:
+        """Ensembles that cannot be on the serving server without the model, and are to be there.
+
+        One that is being released needs what has never served, and where canary shares the server
+        all its models.
+        """
+        for_release = self.shadows or model not in self.serving
+        return tuple(
+            ensemble
+            for ensemble in self.ensembles.get(model, ())
+            if model in self.composing(ensemble)
+            and (
+                self.is_wanted_itself(ensemble)
+                or (for_release and self.active_release(ensemble) is not None)
+            )
+        )
+
+    def composing(self, model: str) -> tuple[str, ...]:
+        """Of an ensemble the models of its steps, in the versions that serve or are released."""
+        stored = self.models.get(model)
+        if stored is None or not stored.parts:
+            return ()
+        release = self.active_release(model)
+        released = (release.base, release.version) if release else ()
+        return tuple(sorted(stored.composing(self.serving.get(model, stored.newest), *released)))
 
     def active_release(self, model: str) -> Release | None:
         release = self.releases.get(model)
         return release if release is not None and release.is_active else None
+
+
+def _ensembles(models: Mapping[str, StoredModel]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name in [name for name, stored in models.items() if stored.parts]:
+        for part in models[name].parts:
+            found[part] = (*found.get(part, ()), name)
+    return found

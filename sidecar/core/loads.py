@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from sidecar.core.actions import Blocked, Ensure, Keep, SetAside, Work
 from sidecar.core.admission import Admission, Claim, Rooms
+from sidecar.core.ensembles import awaited_part, is_tied
 from sidecar.core.faults import FaultKind, classify
 from sidecar.core.fleet import Server, Snapshot, VersionState
 from sidecar.core.ledger import added_bytes
@@ -13,7 +14,7 @@ from sidecar.core.removals import reason_to_remove
 from sidecar.core.residency import arrivals, is_set_aside
 from sidecar.core.setaside import set_aside
 from sidecar.core.wanted import Placement, is_resting, placement, progress, wanted_models
-from sidecar.core.worth import Worth
+from sidecar.core.worth import Worth, needed_because
 
 
 def claims(snapshot: Snapshot, worth: Worth, now_s: float) -> tuple[Claim, ...]:
@@ -28,7 +29,7 @@ def claims(snapshot: Snapshot, worth: Worth, now_s: float) -> tuple[Claim, ...]:
     waited_for = [
         (
             _load_order(snapshot, model),
-            Claim(server=Server.SERVING, model=model, need=worth.needed(model)),
+            Claim(server=Server.SERVING, model=model, need=worth.brought(model)),
         )
         for model in arrivals(snapshot, now_s)
     ]
@@ -40,7 +41,10 @@ def _worth_a_look(snapshot: Snapshot, server: Server) -> set[str]:
     """The models that a server may be to hold: most of a large fleet are not among them."""
     active = {name for name, release in snapshot.releases.items() if release.is_active}
     released = active & snapshot.models.keys()
-    return released if server is Server.CANARY else wanted_models(snapshot) | released
+    if server is Server.SERVING:
+        return wanted_models(snapshot) | released
+    beside = {part for model in released for part in snapshot.composing(model)}
+    return released | (beside & snapshot.models.keys())
 
 
 def _claim(snapshot: Snapshot, worth: Worth, server: Server, model: str) -> Claim:
@@ -131,21 +135,42 @@ def _is_due(snapshot: Snapshot, server: Server, model: str, now_s: float) -> boo
         return snapshot.active_release(model) is not None
     if reason_to_remove(snapshot, server, model):
         return False
+    is_in_turn = not is_tied(snapshot, server, model) and (
+        awaited_part(snapshot, server, model, wanted) is None
+    )
+    if not is_in_turn or not _can_be_staged(snapshot, server, model, wanted):
+        return False
     found = progress(snapshot, server, model, wanted)
     failure = found.failure
     return not found.held and not (failure and is_resting(failure, now_s))
 
 
+def _can_be_staged(snapshot: Snapshot, server: Server, model: str, wanted: Placement) -> bool:
+    """What is loaded already takes no stage, and what is staged only one that the server sees."""
+    view = snapshot.servers[server]
+    problem = view.stage_problem
+    if problem is None:
+        return True
+    is_loaded = view.ready(model) == frozenset(wanted.versions)
+    return view.staged.get(model) == wanted.config and (is_loaded or not problem.blinds)
+
+
 def _load_order(snapshot: Snapshot, model: str) -> tuple[bool, bool, int, float, int, str]:
-    """Who is waited for, then hot, then by priority; the largest first: it takes longest."""
+    """Who is waited for, then hot, then by priority; the largest first: it takes longest.
+
+    A model goes before the most urgent of the ensembles that need it.
+    """
     stored = snapshot.models[model]
+    urgency = min(_urgency(snapshot, each) for each in (model, *snapshot.needed_by(model)))
+    return (*urgency, -stored.versions[stored.newest].manifest.cost.disk_bytes, model)
+
+
+def _urgency(snapshot: Snapshot, model: str) -> tuple[bool, bool, int, float]:
     return (
         model not in snapshot.waiting,
         not snapshot.is_hot(model),
-        -stored.intent.priority,
+        -snapshot.models[model].intent.priority,
         snapshot.waiting.get(model, 0.0),
-        -stored.versions[stored.newest].manifest.cost.disk_bytes,
-        model,
     )
 
 
@@ -159,4 +184,6 @@ def _reason_to_load(snapshot: Snapshot, server: Server, model: str, wanted: Plac
     if snapshot.is_hot(model):
         return "its tier is hot"
     kept = snapshot.kept.get(model)
-    return kept.reason if kept else "a load was asked for"
+    if kept is not None:
+        return kept.reason
+    return needed_because(snapshot, model) or "a load was asked for"

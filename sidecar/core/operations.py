@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from sidecar.core.ensembles import part_is_missing, quarantine_of
 from sidecar.core.fleet import Operation, OperationKind, Server, Snapshot
 from sidecar.core.release import Release, ReleaseState
 from sidecar.core.requested import can_heed, is_base_stored
@@ -25,9 +26,12 @@ def _load(operation: Operation, snapshot: Snapshot, now_s: float) -> str | None:
     model = operation.model
     if not snapshot.is_wanted(model):
         return "superseded: the model was asked to be unloaded"
-    quarantine = snapshot.quarantine.get(model)
-    if quarantine is not None and quarantine.holds(now_s):
+    quarantine = quarantine_of(snapshot, model, now_s)
+    if quarantine is not None:
         return f"in quarantine: {quarantine}"
+    missing = [part for part in snapshot.composing(model) if part not in snapshot.models]
+    if missing:
+        return part_is_missing(missing[0])
     wanted = placement(snapshot, Server.SERVING, model)
     if wanted is None:
         return _first_version(operation, snapshot)
@@ -53,6 +57,9 @@ def _unload(operation: Operation, snapshot: Snapshot, _now_s: float) -> str | No
     kept, desired = snapshot.kept.get(model), snapshot.desired.get(model)
     if kept is not None and desired is not None and kept.since_s > desired.requested_at_s:
         return "superseded: a request came for the model"
+    ensembles = snapshot.needed_by(model)
+    if ensembles:
+        return f"it stays, needed by ensemble {', '.join(ensembles)}: unload that first"
     view = snapshot.servers[Server.SERVING]
     gone = view.problem is None and view.is_unloaded(model) and model not in view.staged
     return "" if gone else None

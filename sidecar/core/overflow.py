@@ -34,9 +34,9 @@ class Overflow:
 def hot_overflow(snapshot: Snapshot, policy: Policy) -> tuple[Overflow, ...]:
     """One for each device on which the hot models do not fit together."""
     weighing = Weighing(snapshot, policy, 0.0)
-    needed = {
-        name: weighing.worth.needed(name) for name in snapshot.models if snapshot.is_hot(name)
-    }
+    hot = snapshot.hot_models()
+    hot |= {part for name in hot for part in snapshot.composing(name)} & snapshot.models.keys()
+    needed = {name: weighing.worth.needed(name) for name in snapshot.models if name in hot}
     found = []
     for device, account in weighing.accounts.items():
         there = {name: each[device] for name, each in needed.items() if device in each}

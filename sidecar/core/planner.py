@@ -71,7 +71,7 @@ def plan(snapshot: Snapshot, policy: Policy, now_s: float) -> Plan:
         *_concessions(snapshot, policy),
         *_introductions(snapshot, now_s),
         *_settled(snapshot, now_s),
-        *readmissions(snapshot),
+        *readmissions(snapshot, now_s),
         *set_asides(snapshot, now_s),
     )
     if notes:

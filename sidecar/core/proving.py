@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from sidecar.core.ensembles import built_with_others, waits_to_be_proven
 from sidecar.core.fleet import CheckKind, Outcome, Server, Snapshot
 from sidecar.core.judge import judge_comparison
 from sidecar.core.moves import Move, found_on
@@ -27,7 +28,10 @@ def _admitted(release: Release, snapshot: Snapshot, policy: Policy, now_s: float
         return None
     if not outcome.passed:
         return Move(S.REFUSED, outcome.note, against=True)
-    obstacle = shortfall(release, snapshot, policy, now_s)
+    if waits_to_be_proven(snapshot, release.model):
+        return None
+    obstacle = built_with_others(snapshot, release.model, release.version)
+    obstacle = obstacle or shortfall(release, snapshot, policy, now_s)
     if obstacle is not None:
         return Move(S.REFUSED, obstacle)
     return Move(S.CANARY_LOADING, outcome.note)
@@ -47,12 +51,14 @@ def _canary_warming(
     release: Release, snapshot: Snapshot, policy: Policy, _now_s: float
 ) -> Move | None:
     then = S.PROMOTING if release.base is None else S.MEASURING
-    note = (
-        "model_warmup is left to serving: the shadow shares its server, which a failing warm-up "
-        "can kill; the same requests were answered as ordinary ones"
-        if snapshot.shadows
-        else "model_warmup passed on canary"
-    )
+    note = "model_warmup passed on canary"
+    if snapshot.composing(release.model):
+        note = "an ensemble has no warm-up of its own: its models are warm"
+    elif snapshot.shadows:
+        note = (
+            "model_warmup is left to serving: the shadow shares its server, which a failing "
+            "warm-up can kill; the same requests were answered as ordinary ones"
+        )
     return _on_canary(release, snapshot, policy, then, note)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from sidecar.core.actions import Remove, Work
+from sidecar.core.ensembles import has_outer, is_tied
 from sidecar.core.fleet import Server, Snapshot
 from sidecar.core.release import ReleaseState
 from sidecar.core.stage_config import are_in_place
@@ -15,13 +16,13 @@ def removals(snapshot: Snapshot, now_s: float) -> Iterator[Work]:
             continue
         for model in sorted(view.staged.keys() | view.index.keys()):
             there = model in view.staged or not view.is_unloaded(model)
-            if not there or (server, model) in snapshot.busy:
+            if not there or (server, model) in snapshot.busy or is_tied(snapshot, server, model):
                 continue
             failure = snapshot.failures.get((server, model))
             if failure and not failure.config and is_resting(failure, now_s):
                 continue
             reason = reason_to_remove(snapshot, server, model)
-            if reason:
+            if reason and not has_outer(snapshot, server, model):
                 yield Remove(
                     server=server,
                     model=model,

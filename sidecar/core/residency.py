@@ -11,7 +11,7 @@ from math import ceil, inf
 
 from contract.intent import Tier
 from sidecar.core.actions import Keep, LetGo, Note
-from sidecar.core.admission import Rooms
+from sidecar.core.admission import Rooms, departures
 from sidecar.core.fleet import Server, Snapshot
 from sidecar.core.memory import CPU
 from sidecar.core.policy import Policy
@@ -46,18 +46,23 @@ def dismissals(snapshot: Snapshot, worth: Worth, now_s: float) -> Iterator[LetGo
                     "idle_s": idle_s,
                     "idle_timeout_s": timeout_s,
                     "cold_start_s": worth.counted_s(model),
-                    "held_bytes": float(sum(worth.needed(model).values())),
+                    "held_bytes": float(sum(worth.brought(model).values())),
                 },
             )
 
 
 def is_orphan(snapshot: Snapshot, model: str) -> bool:
-    """Whether a model serves that was hot until now: it may be busy, and goes when it is idle."""
+    """Whether a model serves that was hot until now: it may be busy, and goes when it is idle.
+
+    One that an ensemble needed goes after it.
+    """
     return (
         bool(snapshot.servers[Server.SERVING].answers(model))
         and not snapshot.is_wanted(model)
-        and model not in snapshot.desired
-        and model not in snapshot.departures
+        and not any(
+            each in snapshot.desired or each in snapshot.departures
+            for each in (model, *snapshot.ensembles.get(model, ()))
+        )
         and (Server.SERVING, model) not in snapshot.busy
         and snapshot.active_release(model) is None
     )
@@ -65,7 +70,8 @@ def is_orphan(snapshot: Snapshot, model: str) -> bool:
 
 def idle_at_s(snapshot: Snapshot, worth: Worth, model: str) -> float:
     """When a kept model will have been idle for too long; infinite when it never will."""
-    if snapshot.models[model].tier is Tier.WARM or stays_because(snapshot, model):
+    is_needed = snapshot.needed_by(model) or stays_because(snapshot, model)
+    if snapshot.models[model].tier is Tier.WARM or is_needed:
         return inf
     return worth.last_used_s(model) + worth.idle_timeout_s(model)
 
@@ -119,13 +125,14 @@ def prewarms(
         chosen = choose_prewarms(absent, rooms.residents(device), free_bytes)
         for candidate, victims in chosen:
             for victim in victims:
-                yield LetGo(
+                departure = LetGo(
                     model=victim.model,
                     reason=f"evicted for {candidate.model}, which is worth more",
                     evicted=True,
                     score=victim.score,
                     numbers={"score": victim.score, "score_of_other": candidate.score},
                 )
+                yield from departures(snapshot, departure)
             yield Keep(
                 model=candidate.model,
                 reason=_reason_to_load_ahead(snapshot, candidate),
@@ -159,7 +166,7 @@ def _worth_loading(
             or _was_unloaded_by_hand(snapshot, worth, model)
         ):
             continue
-        need = worth.needed(model)
+        need = worth.brought(model)
         if next(iter(need)) != device:
             continue
         score = worth.score(model, need[device])

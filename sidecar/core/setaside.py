@@ -1,12 +1,14 @@
 """Quarantine: a model that failed too often is left alone for a while, and says why."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from sidecar.core.actions import Readmit, SetAside
 from sidecar.core.faults import (
     QUARANTINE_AFTER,
     FaultKind,
     classify,
+    ends_with_a_restart,
     is_passing,
     quarantine_until_s,
 )
@@ -18,8 +20,9 @@ OUT_OF_MEMORY_TRIES = 2
 ENDED_BADLY = {ReleaseState.REFUSED, ReleaseState.ROLLED_BACK}
 
 
-def readmissions(snapshot: Snapshot) -> Iterator[Readmit]:
-    """A newer version, or a good answer, ends a quarantine."""
+def readmissions(snapshot: Snapshot, now_s: float) -> Iterator[Readmit]:
+    """A newer version, or a good answer, ends a quarantine; so may a server that comes back."""
+    found_at_s = max(view.found_at_s for view in snapshot.servers.values())
     for model, quarantine in sorted(snapshot.quarantine.items()):
         stored = snapshot.models.get(model)
         if stored is None:
@@ -28,6 +31,13 @@ def readmissions(snapshot: Snapshot) -> Iterator[Readmit]:
             yield Readmit(model=model, reason=f"version {stored.newest} is new")
         elif snapshot.servers[Server.SERVING].answers(model):
             yield Readmit(model=model, reason="it answers rightly again")
+        elif (
+            quarantine.since_s < found_at_s
+            and quarantine.holds(now_s)
+            and ends_with_a_restart(quarantine.kind)
+        ):
+            over = replace(quarantine, until_s=now_s)
+            yield Readmit(model=model, reason="a server has started since", over=over)
 
 
 def set_asides(snapshot: Snapshot, now_s: float) -> Iterator[SetAside]:
@@ -63,6 +73,8 @@ def is_hopeless(failure: Failure) -> bool:
     kind = classify(failure.reason, lost=failure.lost)
     if failure.lost:
         return False
+    if kind is FaultKind.NO_GPU:
+        return True
     if kind is FaultKind.OUT_OF_MEMORY:
         return failure.attempts >= OUT_OF_MEMORY_TRIES
     return failure.attempts >= QUARANTINE_AFTER

@@ -6,9 +6,11 @@ from enum import StrEnum
 
 from contract.intent import Tier
 from sidecar.core.actions import Blocked
+from sidecar.core.ensembles import awaited_part, part_is_missing, waits_to_be_proven
 from sidecar.core.fleet import Mode, Server, Snapshot
 from sidecar.core.release import ON_CANARY, Release, ReleaseState
-from sidecar.core.wanted import placement, progress
+from sidecar.core.wanted import placement, progress, unproven_part
+from sidecar.core.worth import needed_because
 
 
 class Warmth(StrEnum):
@@ -75,6 +77,7 @@ def waits_for(release: Release, snapshot: Snapshot, blocked: Mapping[str, Blocke
     return (
         _person_awaited(release)
         or _server_awaited(release, snapshot)
+        or _canary_awaited(release, snapshot)
         or _gateway_awaited(release, snapshot)
         or _memory_awaited(release, blocked)
     )
@@ -93,8 +96,38 @@ def _server_awaited(release: Release, snapshot: Snapshot) -> str | None:
     if release.state is ReleaseState.ADMITTED:
         return None
     server = Server.CANARY if release.state in ON_CANARY else Server.SERVING
-    problem = snapshot.servers[server].problem
+    view = snapshot.servers[server]
+    problem = view.problem or view.stage_problem
     return None if problem is None else f"{server}: {problem}"
+
+
+def _canary_awaited(release: Release, snapshot: Snapshot) -> str | None:
+    """Before and on canary, an ensemble waits for its models, and they for it."""
+    part = unproven_part(snapshot, release.model)
+    if release.state in ON_CANARY | {ReleaseState.ADMITTED} and part is not None:
+        return _part_awaited(snapshot, part)
+    if release.state is ReleaseState.ADMITTED:
+        return waits_to_be_proven(snapshot, release.model)
+    wanted = placement(snapshot, Server.CANARY, release.model)
+    if release.state not in ON_CANARY or wanted is None:
+        return None
+    part = awaited_part(snapshot, Server.CANARY, release.model, wanted)
+    if part is None:
+        return None
+    failure = snapshot.failures.get((Server.CANARY, part))
+    why = f": {failure.reason}" if failure else ""
+    return f"{part}, a model of its steps, on canary{why}"
+
+
+def _part_awaited(snapshot: Snapshot, part: str) -> str:
+    if part not in snapshot.models:
+        return part_is_missing(part)
+    release = snapshot.active_release(part)
+    if release is not None and not snapshot.is_wanted(part):
+        reason = f"release of version {release.version}: {release.state}: {release.reason}"
+    else:
+        reason = _reason(snapshot, part)
+    return f"{part}, a model of its steps: {reason}"
 
 
 def _gateway_awaited(release: Release, snapshot: Snapshot) -> str | None:
@@ -153,7 +186,9 @@ def _reason(snapshot: Snapshot, model: str) -> str:
         departure = snapshot.departures.get(model)
         return departure.reason if departure else "not asked for yet"
     if release is not None:
-        return f"release of version {release.version}: {release.state}: {release.reason}"
+        awaited = _server_awaited(release, snapshot) or _canary_awaited(release, snapshot)
+        waits = f"waits for {awaited}" if awaited else release.reason
+        return f"release of version {release.version}: {release.state}: {waits}"
     return _reason_at_rest(snapshot, model)
 
 
@@ -164,9 +199,14 @@ def _reason_at_rest(snapshot: Snapshot, model: str) -> str:
         if found.failure is not None:
             return found.failure.reason
         if not found.held:
-            return "loading"
+            stage_problem = snapshot.servers[Server.SERVING].stage_problem
+            if stage_problem:
+                return f"serving server: {stage_problem}"
+            part = awaited_part(snapshot, Server.SERVING, model, wanted)
+            return f"waits for {_part_awaited(snapshot, part)}" if part else "loading"
         kept = snapshot.kept.get(model)
-        return f"loaded, warmed and probed: {kept.reason}" if kept else "loaded, warmed and probed"
+        reason = kept.reason if kept else needed_because(snapshot, model)
+        return f"loaded, warmed and probed: {reason}" if reason else "loaded, warmed and probed"
     release = snapshot.releases.get(model)
     if release is not None and model not in snapshot.serving:
         return f"version {release.version} was {release.state}: {release.reason}"

@@ -13,6 +13,7 @@ from sidecar.core.actions import (
     saved,
 )
 from sidecar.core.advance import advance
+from sidecar.core.ensembles import waits_to_be_proven
 from sidecar.core.fleet import Failure, OperationKind, Server, Snapshot
 from sidecar.core.policy import Policy
 from sidecar.core.release import BEFORE_PROMOTION, ON_CANARY, PROMOTED, Release, ReleaseState
@@ -31,15 +32,17 @@ def give_up(
     for model, obstacle in blocked.items():
         if not obstacle.is_final:
             continue
+        affected = (model, *snapshot.needed_by(model))
         for operation in snapshot.operations:
-            if operation.kind is OperationKind.LOAD and operation.model == model:
+            if operation.kind is OperationKind.LOAD and operation.model in affected:
                 error = f"{obstacle}; it is loaded as soon as there is room"
                 yield Settle(operation=replace(operation, finished_at_s=now_s, error=error))
         release = snapshot.active_release(model)
         if release is not None:
             yield from _given_up(release, snapshot, policy, obstacle, now_s)
-        elif model in snapshot.kept and model not in snapshot.waiting:
-            yield LetGo(model=model, reason=str(obstacle))
+        elif snapshot.waiting.keys().isdisjoint(affected):
+            kept = (each for each in affected if each in snapshot.kept)
+            yield from (LetGo(model=each, reason=str(obstacle)) for each in kept)
 
 
 def _given_up(
@@ -89,7 +92,7 @@ def untangled(
     stuck = [release for release in active if release.model in blocked]
     if snapshot.busy or snapshot.checking or not stuck:
         return
-    if any(_goes_on(release) for release in active if release not in stuck):
+    if any(_goes_on(release, snapshot) for release in active if release not in stuck):
         return
     youngest = max(stuck, key=lambda release: (release.steps[0].at_s, release.id))
     others = ", ".join(sorted(release.model for release in active if release is not youngest))
@@ -103,6 +106,7 @@ def untangled(
     yield SaveRelease(release=youngest.entered(state, at_s=now_s, note=note))
 
 
-def _goes_on(release: Release) -> bool:
-    """A person may take days."""
-    return release.state is not S.AWAITING and release.paused_by is None
+def _goes_on(release: Release, snapshot: Snapshot) -> bool:
+    """A person may take days, and so may another release that is waited for."""
+    waits = release.state is S.ADMITTED and waits_to_be_proven(snapshot, release.model)
+    return release.state is not S.AWAITING and release.paused_by is None and not waits

@@ -32,7 +32,9 @@ def wanted_models(snapshot: Snapshot) -> set[str]:
     """Those that the serving server is to hold: few of a large fleet."""
     hot = snapshot.hot_models()
     asked = {name for name, desired in snapshot.desired.items() if desired.loaded}
-    return (hot | asked | snapshot.kept.keys()) & snapshot.models.keys()
+    chosen = hot | asked | snapshot.kept.keys()
+    needed = {part for part in snapshot.ensembles if snapshot.needed_by(part)}
+    return (chosen | needed) & snapshot.models.keys()
 
 
 def serving_versions(snapshot: Snapshot, model: str) -> tuple[int, ...]:
@@ -73,15 +75,50 @@ def placement(snapshot: Snapshot, server: Server, model: str) -> Placement | Non
         kept = snapshot.kept.get(model)
         on_cpu = kept is not None and kept.on_cpu
         return _placement(stored, release, versions, warmup=True, on_cpu=on_cpu)
-    if release is None or release.state not in ON_CANARY:
+    if release is not None and release.state in ON_CANARY:
+        return _on_canary(snapshot, stored, release)
+    if not _is_needed_on_canary(snapshot, model):
         return None
-    if release.state is ReleaseState.AWAITING and not is_mirrored(snapshot, model):
+    return _placement(stored, None, _ascending({snapshot.serving.get(model)}), warmup=True)
+
+
+def _on_canary(snapshot: Snapshot, stored: StoredModel, release: Release) -> Placement | None:
+    if release.state is ReleaseState.AWAITING and not is_mirrored(snapshot, stored.name):
+        return None
+    if unproven_part(snapshot, stored.name) is not None:
         return None
     held: set[int | None] = {release.version}
     if release.state is ReleaseState.COMPARING:
         held.add(release.base)
     warmup = release.state not in WITHOUT_WARMUP and not snapshot.shadows
     return _placement(stored, release, _ascending(held), warmup=warmup)
+
+
+def _is_needed_on_canary(snapshot: Snapshot, model: str) -> bool:
+    """Whether the release of an ensemble needs the model's serving version beside it.
+
+    A shadow is served by the models of the server that it shares.
+    """
+    return not snapshot.shadows and any(
+        release.state in ON_CANARY
+        and model in snapshot.composing(ensemble)
+        and _on_canary(snapshot, snapshot.models[ensemble], release) is not None
+        for ensemble in snapshot.ensembles.get(model, ())
+        if (release := snapshot.active_release(ensemble)) is not None
+    )
+
+
+def unproven_part(snapshot: Snapshot, model: str) -> str | None:
+    """The first model of an ensemble's steps with which it cannot be proven now.
+
+    It has not served yet, is missing in the store, or another version of it is being released.
+    """
+    for part in snapshot.composing(model):
+        release = snapshot.active_release(part)
+        is_changing = release is not None and release.state is not ReleaseState.ADMITTED
+        if part not in snapshot.models or part not in snapshot.serving or is_changing:
+            return part
+    return None
 
 
 def is_mirrored(snapshot: Snapshot, model: str) -> bool:

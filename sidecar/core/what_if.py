@@ -119,7 +119,7 @@ def outlook(snapshot: Snapshot, policy: Policy, now_s: float) -> Outlook:
             if candidate.must:
                 too_small.append(_lacks_room(candidate, full[0], limits[full[0]]))
             for device in full:
-                density = candidate.cold_start_s_per_hour * GIB / candidate.needed[device]
+                density = candidate.cold_start_s_per_hour * GIB / max(1, candidate.needed[device])
                 scarce[device] = max(scarce[device], density)
     return Outlook(
         held=tuple(held),

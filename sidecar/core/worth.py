@@ -1,5 +1,6 @@
 """What it is worth to hold a model: demand and cost of one snapshot, asked for by name."""
 
+from collections.abc import Callable
 from functools import cached_property
 from itertools import islice
 
@@ -62,6 +63,25 @@ class Worth:
         versions = (self.version(model),)
         return needed_bytes(self._snapshot, self.gpus, model, versions, on_cpu=on_cpu)
 
+    def brought(self, model: str) -> dict[Device, int]:
+        """What comes and goes with a model: `needed`, and of an ensemble that of its own models."""
+        total = self.needed(model)
+        for part in self.own_parts(model):
+            for device, held in self.needed(part).items():
+                total[device] = total.get(device, 0) + held
+        return total
+
+    def own_parts(self, model: str) -> list[str]:
+        """Models of an ensemble's steps that nobody else wants."""
+        snapshot = self._snapshot
+        return [
+            part
+            for part in snapshot.composing(model)
+            if part in snapshot.models
+            and not snapshot.is_wanted_itself(part)
+            and set(snapshot.needed_by(part)) <= {model}
+        ]
+
     def can_go_to_cpu(self, model: str) -> bool:
         return can_go_to_cpu(self._snapshot.models[model].versions[self.version(model)].config)
 
@@ -83,7 +103,15 @@ class Worth:
         return footprint(stored, self.learned(model), self.gpus)[1]
 
     def reload(self, model: str) -> Reload:
-        """From the decision to load until the first good answer, as the files lie now."""
+        """From the decision to load until the first good answer, as the files lie now.
+
+        An ensemble is loaded after the slowest of the models that come with it.
+        """
+        found = self._reload(model)
+        parts = [self._reload(part) for part in self.own_parts(model)]
+        return max(parts, key=lambda each: each.seconds).then(found) if parts else found
+
+    def _reload(self, model: str) -> Reload:
         stored = self._snapshot.models[model].versions[self.version(model)]
         return reload(stored, self.learned(model), cached=model in self._snapshot.cached)
 
@@ -125,7 +153,7 @@ class Worth:
         if model not in self._idle_timeouts_s:
             self._idle_timeouts_s[model] = idle_timeout_s(
                 price=self.policy.price,
-                gib=sum(self.needed(model).values()) / GIB,
+                gib=sum(self.brought(model).values()) / GIB,
                 wait_s=self.counted_s(model),
             )
         return self._idle_timeouts_s[model]
@@ -144,6 +172,12 @@ class Worth:
         )
 
 
+def needed_because(snapshot: Snapshot, model: str) -> str | None:
+    """Which ensembles need the model, else None."""
+    ensembles = snapshot.needed_by(model)
+    return f"needed by ensemble {', '.join(ensembles)}" if ensembles else None
+
+
 def stays_because(snapshot: Snapshot, model: str) -> str | None:
     """Why a loaded model is no victim, else None."""
     return lasting_because(snapshot, model) or passing_because(snapshot, model)
@@ -157,7 +191,7 @@ def lasting_because(snapshot: Snapshot, model: str) -> str | None:
         return "asked for by a person"
     if snapshot.models[model].intent.pin:
         return "pinned"
-    return None
+    return _for_an_ensemble(snapshot, model, lasting_because)
 
 
 def passing_because(snapshot: Snapshot, model: str) -> str | None:
@@ -168,4 +202,14 @@ def passing_because(snapshot: Snapshot, model: str) -> str | None:
         return "being released"
     if model in snapshot.waiting:
         return "a request waits for it"
+    return _for_an_ensemble(snapshot, model, passing_because)
+
+
+def _for_an_ensemble(
+    snapshot: Snapshot, model: str, because: Callable[[Snapshot, str], str | None]
+) -> str | None:
+    for ensemble in snapshot.needed_by(model):
+        why = because(snapshot, ensemble)
+        if why is not None:
+            return f"needed by ensemble {ensemble}: {why}"
     return None

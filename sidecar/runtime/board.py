@@ -11,6 +11,7 @@ from sidecar.core.fleet import (
     Failure,
     Outcome,
     Server,
+    StageProblem,
     Verification,
     VersionState,
 )
@@ -26,7 +27,9 @@ Pair = tuple[Server, str]
 class Board:
     """Facts of this process.
 
-    `demand` and `learned` are copies of the record, which only the loop writes.
+    `demand` and `learned` are copies of the record, which only the loop writes. `stage_problems`
+    are those of the stages that were looked at since their server came, or since it last failed to
+    load. `troubles` are what else is wrong, by what it is about.
     """
 
     def __init__(self) -> None:
@@ -50,7 +53,17 @@ class Board:
         self.cached: set[str] = set()
         self.prewarmed_at_s = 0.0
         self.unloaded_at_s = 0.0
+        self.troubles: dict[str, str] = {}
+        self.stage_problems: dict[Server, StageProblem | None] = {}
+        self.found_at_s: dict[Server, float] = {}
         self._verified: dict[Pair, Verification] = {}
+
+    def trouble(self, about: str, problem: str | None) -> None:
+        """What is wrong with something, or that nothing is."""
+        if problem is None:
+            self.troubles.pop(about, None)
+        else:
+            self.troubles[about] = problem
 
     def verified(self, server: Server) -> Mapping[str, Verification]:
         return {model: found for (at, model), found in self._verified.items() if at is server}
@@ -77,6 +90,7 @@ class Board:
             reason=reason, lost=lost, attempts=attempts, at_s=time.time(), config=config
         )
         self.failures[pair] = failure
+        self.stage_problems.pop(pair[0], None)
         return failure
 
     def keep_outcomes(self, releases: set[str]) -> None:
@@ -94,6 +108,7 @@ class Board:
 
         What was `busy` when the index was asked for may have become ready since.
         """
+        self.found_at_s.setdefault(server, time.time())
         for pair, found in list(self._verified.items()):
             if pair[0] is not server or pair in busy:
                 continue
@@ -108,5 +123,7 @@ class Board:
         """Nothing that was verified on a server outlives the loss of that server, and no leak."""
         if server is Server.SERVING:
             self.leaked_bytes = 0
+        self.stage_problems.pop(server, None)
+        self.found_at_s.pop(server, None)
         for pair in [pair for pair in self._verified if pair[0] is server]:
             del self._verified[pair]

@@ -8,12 +8,12 @@ from sidecar.core.actions import Check
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import CheckKind, Outcome, Server
 from sidecar.core.trial import Trial
-from sidecar.errors import ServerError, ServerLost, Unproven
+from sidecar.errors import ServerError, ServerLost, StageUnusable, Unproven
 from sidecar.runtime.prove import Prover
 from sidecar.runtime.trials import Trier
 from sidecar.runtime.world import World
 
-EXPECTED = (ServerError, ContractError, Unproven, OSError)
+EXPECTED = (ServerError, StageUnusable, ContractError, Unproven, OSError)
 
 
 class Checker:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 
 from sidecar.core.actions import Ensure, Remove
-from sidecar.core.fleet import Server, Verification, VersionState
+from sidecar.core.fleet import Server, Verification, VersionState, ready_versions
 from sidecar.errors import Unproven
 from sidecar.runtime.drain import Drain
 from sidecar.runtime.lanes import REST_AFTER_LOAD_S, Lane
@@ -49,7 +49,7 @@ class Driver:
         """
         server, model, placement = action.server, action.model, action.placement
         wanted = frozenset(placement.versions)
-        ready = _ready(await self._states(server, model))
+        ready = ready_versions(await self._states(server, model))
         staged = (await self._world.stages[server].read()).get(model)
         adopted = ready == wanted and staged == placement.config
         async with self._learner.watch(action, new=wanted - ready) as took:
@@ -120,16 +120,19 @@ class Driver:
         async with self._lanes[action.server].unloading():
             await self._rest_after_a_load_of_before(action)
             await self._world.servers[action.server].unload(action.model)
-            deadline_s = time.monotonic() + UNLOAD_TIMEOUT_S
-            while not _is_gone(await self._states(action.server, action.model)):
-                if time.monotonic() > deadline_s:
-                    raise TimeoutError(
-                        f"{action.model} is still unloading on {action.server} after "
-                        f"{UNLOAD_TIMEOUT_S:g} s; a request that does not end holds it"
-                    )
-                await asyncio.sleep(POLL_S)
+        await self._until_gone(action)
         await self._world.stages[action.server].clear(action.model)
         self._world.board.forget((action.server, action.model))
+
+    async def _until_gone(self, action: Remove) -> None:
+        deadline_s = time.monotonic() + UNLOAD_TIMEOUT_S
+        while not _is_gone(await self._states(action.server, action.model)):
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(
+                    f"{action.model} is still unloading on {action.server} after "
+                    f"{UNLOAD_TIMEOUT_S:g} s; a request that does not end holds it"
+                )
+            await asyncio.sleep(POLL_S)
 
     async def _rest_after_a_load_of_before(self, action: Remove) -> None:
         """A load that timed out, or that another process began, still ends in the server."""
@@ -147,7 +150,7 @@ class Driver:
             await asyncio.sleep(REST_AFTER_LOAD_S)
 
     async def _verify_index(self, server: Server, model: str, wanted: frozenset[int]) -> None:
-        found = _ready(await self._states(server, model))
+        found = ready_versions(await self._states(server, model))
         if found != wanted:
             raise Unproven(
                 f"{server} said that {model} is loaded, but its index has versions "
@@ -157,10 +160,6 @@ class Driver:
 
     async def _states(self, server: Server, model: str) -> Mapping[int, VersionState]:
         return (await self._world.servers[server].index()).get(model, {})
-
-
-def _ready(states: Mapping[int, VersionState]) -> frozenset[int]:
-    return frozenset(v for v, state in states.items() if state is VersionState.READY)
 
 
 def _is_gone(states: Mapping[int, VersionState]) -> bool:

@@ -32,10 +32,12 @@ from sidecar.core.fleet import Departure, Kept, Server
 from sidecar.core.pressure import QUICK_S, Loaded
 from sidecar.core.release import moved
 from sidecar.core.train import CarState, Train
-from sidecar.errors import ServerLost
+from sidecar.errors import ServerLost, StageUnusable
 from sidecar.runtime.check import EXPECTED, Checker
 from sidecar.runtime.drive import Driver
 from sidecar.runtime.world import World
+
+SAYS_NOTHING_OF_THE_MODEL = (ServerLost, StageUnusable)
 
 
 class Executor:
@@ -100,7 +102,13 @@ class Executor:
                     on_cpu=note.on_cpu,
                 )
                 await records.keep(model, kept)
-                await self._say(EventName.MODEL_KEPT, model, reason=reason, numbers=numbers)
+                await self._say(
+                    EventName.MODEL_KEPT,
+                    model,
+                    reason=reason,
+                    waited_for=note.waited_for,
+                    numbers=numbers,
+                )
             case LetGo(model=model, reason=reason, numbers=numbers):
                 await records.let_go(model)
                 board = self._world.board
@@ -122,8 +130,11 @@ class Executor:
                     until_s=quarantine.until_s or "somebody clears it",
                     reason=quarantine.reason,
                 )
-            case Readmit(model=model, reason=reason):
-                await records.readmit(model)
+            case Readmit(model=model, reason=reason, over=over):
+                if over is None:
+                    await records.readmit(model)
+                else:
+                    await records.set_aside(model, over)
                 await self._say(EventName.MODEL_READMITTED, model, reason=reason)
 
     async def _say_train_ended(self, train: Train) -> None:
@@ -162,7 +173,7 @@ class Executor:
             self._world.board.fail(
                 (action.server, action.model),
                 reason=reason,
-                lost=isinstance(error, ServerLost),
+                lost=isinstance(error, SAYS_NOTHING_OF_THE_MODEL),
                 config=action.placement.config,
             )
         else:
@@ -198,7 +209,7 @@ class Executor:
                 name, reason = EventName.UNLOAD_CALLED_OFF, "a request asked for it meanwhile"
         except EXPECTED as error:
             name, reason = EventName.UNLOAD_FAILED, str(error)
-            lost = isinstance(error, ServerLost)
+            lost = isinstance(error, SAYS_NOTHING_OF_THE_MODEL)
             pair = (action.server, action.model)
             self._world.board.fail(pair, reason=reason, lost=lost, config="")
         await self._say(name, action.model, server=action.server, began_s=began_s, reason=reason)

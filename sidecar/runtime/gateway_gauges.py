@@ -1,5 +1,6 @@
 """What Prometheus is told of the gateway: computed at the scrape, without labels."""
 
+import time
 from collections.abc import Iterator
 
 from prometheus_client.core import GaugeMetricFamily
@@ -11,7 +12,7 @@ from sidecar.runtime.route import Router
 
 
 class GatewayGauges(Collector):
-    """Only for a sidecar with a gateway; requests per model are Envoy's own metrics."""
+    """Only for a sidecar with a gateway; what it counts is in `traffic_gauges`."""
 
     def __init__(self, router: Router, waiting: Waiting) -> None:
         self._router = router
@@ -33,6 +34,11 @@ class GatewayGauges(Collector):
             "Requests that wait for a load.",
             value=sum(waiting_requests(self._waiting).values()),
         )
+        yield GaugeMetricFamily(
+            "pilotlight_longest_wait_seconds",
+            "How long somebody has waited for the load that is waited for longest; 0 for nobody.",
+            value=_longest_wait_s(self._waiting),
+        )
 
 
 def is_up(router: Router) -> bool:
@@ -48,3 +54,8 @@ def waiting_requests(waiting: Waiting) -> dict[str, int]:
     """How many wait now, by model."""
     models = waiting.since_s.keys() | waiting.held.keys()
     return {model: max(waiting.count(model), waiting.held[model]) for model in sorted(models)}
+
+
+def _longest_wait_s(waiting: Waiting) -> float:
+    now_s = time.time()
+    return max((now_s - since_s for since_s in waiting.since_s.values()), default=0.0)

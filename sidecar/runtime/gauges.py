@@ -1,116 +1,157 @@
 """What is the case, as Prometheus asks for it: computed at the scrape, from the last look."""
 
-from collections.abc import Iterator
-from heapq import nlargest
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from sidecar.core.demand import rate_10m
-from sidecar.core.fleet import Snapshot
-from sidecar.core.ledger import Hold, ledger
+from contract.intent import Tier
+from sidecar.core.fleet import Mode, Server, Snapshot
+from sidecar.core.health import surroundings
 from sidecar.core.policy import Policy
 from sidecar.core.status import Warmth, unready, warmth
-
-NAMED_MODELS = 200
-"""Models with labels of their own: the hot ones, then those asked for most. The others are
-counted together as `other`, so that a fleet of thousands does not flood Prometheus."""
-OTHER = "other"
+from sidecar.runtime.memory_gauges import memory_gauges
+from sidecar.runtime.named import NAMED_MODELS, OTHER, named_models
+from sidecar.runtime.release_gauges import release_gauges
+from sidecar.runtime.traffic_gauges import traffic_gauges
 
 
 class Gauges(Collector):
-    """`snapshot` is the last look, None before the first; `policy` what decided then."""
+    """Silent before the first look."""
 
     def __init__(self) -> None:
-        self.snapshot: Snapshot | None = None
-        self.policy: Policy | None = None
+        self._last: tuple[Snapshot, Policy] | None = None
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        snapshot = self.snapshot
-        if snapshot is None:
+    def look(self, snapshot: Snapshot, policy: Policy) -> None:
+        """`policy` is what decides now."""
+        self._last = snapshot, policy
+
+    def collect(self) -> Iterator[Metric]:
+        if self._last is None:
             return
-        warmths = {model: warmth(snapshot, model) for model in snapshot.models}
-        yield _ready(snapshot)
-        yield _models(warmths)
-        yield _model_state(snapshot, warmths)
-        quarantined = snapshot.quarantine.keys() & snapshot.models.keys()
-        yield GaugeMetricFamily(
-            "pilotlight_quarantined_models",
-            "Models that are not loaded for a while, because loading them failed too often.",
-            value=len(quarantined),
-        )
-        if self.policy is not None:
-            yield from _ledger(snapshot, self.policy)
+        snapshot, policy = self._last
+        named = named_models(snapshot)
+        yield from _health(snapshot, policy)
+        yield from _models(snapshot, named)
+        yield from _quarantine(snapshot)
+        yield from memory_gauges(snapshot, policy, named)
+        yield from release_gauges(snapshot)
+        if snapshot.traffic:
+            yield from traffic_gauges(snapshot.traffic, named)
 
 
-def _ready(snapshot: Snapshot) -> GaugeMetricFamily:
-    is_ready = not unready(snapshot)
-    return GaugeMetricFamily(
-        "pilotlight_ready", "1 when every hot model answers.", value=int(is_ready)
+def _health(snapshot: Snapshot, policy: Policy) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "pilotlight_ready",
+        "1 when every hot model answers.",
+        value=int(not unready(snapshot)),
     )
+    up = GaugeMetricFamily(
+        "pilotlight_server_up",
+        "1 when the server answers and lets itself be driven.",
+        labels=["server"],
+    )
+    for server in Server:
+        up.add_metric([server], int(snapshot.servers[server].problem is None))
+    yield up
+    mode = GaugeMetricFamily(
+        "pilotlight_mode", "1 for the mode that the sidecar is in.", labels=["mode"]
+    )
+    for each in Mode:
+        mode.add_metric([each], int(snapshot.mode is each))
+    yield mode
+    yield GaugeMetricFamily(
+        "pilotlight_store_problems",
+        "Things in the model repository that cannot be read.",
+        value=len(snapshot.store_problems),
+    )
+    yield GaugeMetricFamily(
+        "pilotlight_meter_up",
+        "1 when memory can be measured.",
+        value=int(snapshot.meter_problem is None),
+    )
+    checks = GaugeMetricFamily(
+        "pilotlight_check_ok",
+        "1 when what else was looked at is as it should be; /readyz?verbose has the words.",
+        labels=["check"],
+    )
+    for found in surroundings(snapshot, policy):
+        checks.add_metric([found.name], int(found.ok))
+    yield checks
 
 
-def _models(warmths: dict[str, Warmth]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily("pilotlight_models", "Models by warmth.", labels=["warmth"])
-    counts = dict.fromkeys(Warmth, 0)
-    for found in warmths.values():
-        counts[found] += 1
-    for found, count in counts.items():
-        family.add_metric([found.value], count)
+def _models(snapshot: Snapshot, named: Sequence[str]) -> Iterator[Metric]:
+    warmths = {model: warmth(snapshot, model) for model in snapshot.models}
+    yield _counted(snapshot, warmths)
+    yield _model_state(snapshot, warmths, named)
+    serving = snapshot.servers[Server.SERVING]
+    missing = GaugeMetricFamily(
+        "pilotlight_hot_model_missing",
+        "1 for each hot model that does not answer, of those with labels.",
+        labels=["model"],
+    )
+    for model in named:
+        if snapshot.is_hot(model) and (serving.problem or not serving.answers(model)):
+            missing.add_metric([model], 1)
+    yield missing
+    requests = CounterMetricFamily(
+        "pilotlight_model_requests",
+        "Requests of clients, as far as they are remembered: restarts do not count from 0.",
+        labels=["model"],
+    )
+    for model in named:
+        if model in snapshot.demand:
+            requests.add_metric([model], snapshot.demand[model].requests)
+    yield requests
+
+
+def _counted(snapshot: Snapshot, warmths: Mapping[str, Warmth]) -> Metric:
+    family = GaugeMetricFamily(
+        "pilotlight_models", "Models by tier and warmth.", labels=["tier", "warmth"]
+    )
+    counts = Counter((snapshot.models[model].tier, found) for model, found in warmths.items())
+    for tier in Tier:
+        for found in Warmth:
+            family.add_metric([tier, found], counts[tier, found])
     return family
 
 
-def _model_state(snapshot: Snapshot, warmths: dict[str, Warmth]) -> GaugeMetricFamily:
+def _model_state(snapshot: Snapshot, warmths: Mapping[str, Warmth], named: Sequence[str]) -> Metric:
     family = GaugeMetricFamily(
         "pilotlight_model_state",
         f"1 for the state that a model is in; beyond {NAMED_MODELS} models the number of others.",
         labels=["model", "version", "state"],
     )
-    named = _named(snapshot)
     for model in named:
         version = snapshot.serving.get(model)
         labels = [model, "" if version is None else str(version), warmths[model].value]
         family.add_metric(labels, 1)
-    others = dict.fromkeys(Warmth, 0)
-    for model in warmths.keys() - set(named):
-        others[warmths[model]] += 1
+    others = Counter(warmths[model] for model in warmths.keys() - set(named))
     for found, count in others.items():
-        if count:
-            family.add_metric([OTHER, "", found.value], count)
+        family.add_metric([OTHER, "", found.value], count)
     return family
 
 
-def _named(snapshot: Snapshot) -> list[str]:
-    demand = snapshot.demand
-    now_s = max((each.last_s for each in demand.values()), default=0.0)
-
-    def order(model: str) -> tuple[bool, float, float, str]:
-        asked = demand.get(model)
-        often, last_s = (rate_10m(asked, now_s), asked.last_s) if asked else (0.0, 0.0)
-        return snapshot.is_hot(model), often, last_s, model
-
-    return nlargest(NAMED_MODELS, snapshot.models, key=order)
-
-
-def _ledger(snapshot: Snapshot, policy: Policy) -> Iterator[GaugeMetricFamily]:
-    held = GaugeMetricFamily(
-        "pilotlight_ledger_bytes",
-        "Memory for models: the budget, what is held, reserved by loads or about to leave, what "
-        "others use, and what is free.",
-        labels=["device", "kind"],
+def _quarantine(snapshot: Snapshot) -> Iterator[Metric]:
+    now_s = time.time()
+    resting = [
+        model
+        for model, quarantine in sorted(snapshot.quarantine.items())
+        if model in snapshot.models and quarantine.holds(now_s)
+    ]
+    yield GaugeMetricFamily(
+        "pilotlight_quarantined_models",
+        "Models that are not loaded for a while, because loading them failed too often.",
+        value=len(resting),
     )
-    error = GaugeMetricFamily(
-        "pilotlight_ledger_error_bytes",
-        "Measured minus accounted for; positive when models hold more than is known.",
-        labels=["device"],
+    each = GaugeMetricFamily(
+        "pilotlight_model_quarantined",
+        f"How often in a row a model was set aside, for the first {NAMED_MODELS} that are now.",
+        labels=["model"],
     )
-    for device, account in ledger(snapshot, policy).items():
-        for hold in Hold:
-            held.add_metric([device, hold.value], account.sum_of(hold))
-        held.add_metric([device, "foreign"], account.foreign_bytes)
-        held.add_metric([device, "free"], account.free_bytes)
-        held.add_metric([device, "budget"], account.budget_bytes)
-        if account.error_bytes is not None:
-            error.add_metric([device], account.error_bytes)
-    yield held
-    yield error
+    for model in resting[:NAMED_MODELS]:
+        each.add_metric([model], snapshot.quarantine[model].times)
+    yield each

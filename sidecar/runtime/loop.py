@@ -11,7 +11,8 @@ import structlog
 from sidecar.core.actions import Check, Ensure, Plan, ReadAhead, Remove, Restart, Work
 from sidecar.core.drift import drifts
 from sidecar.core.events import Event, EventDetail, EventName
-from sidecar.core.fleet import Mode, Profile, Server, Snapshot
+from sidecar.core.fleet import Mode, Profile, Server, ServerView, Snapshot
+from sidecar.core.health import surroundings
 from sidecar.core.planner import plan
 from sidecar.core.policy import Policy
 from sidecar.core.status import unready
@@ -20,7 +21,7 @@ from sidecar.runtime.audit import repair
 from sidecar.runtime.board import Board, Pair
 from sidecar.runtime.collect import Collector
 from sidecar.runtime.execute import Executor
-from sidecar.runtime.observe import observe
+from sidecar.runtime.observe import GATEWAY, observe
 from sidecar.runtime.schedule import Schedule
 from sidecar.runtime.world import World
 
@@ -55,6 +56,7 @@ class Loop:
         self._wake = world.waiting.wake
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun: set[Pair] = set()
+        self._known_problems: dict[str, str] = {}
         self.snapshot: Snapshot | None = None
         self.plan = Plan()
         self._seen_at_s = 0.0
@@ -211,6 +213,7 @@ class Loop:
 
     async def _tell_changes(self, before: Snapshot | None, now: Snapshot) -> None:
         await self._tell_servers(before, now)
+        await self._tell_surroundings(now)
         await self._tell_others(before, now)
         record = self._world.telemetry.record
         missing = unready(now)
@@ -224,13 +227,32 @@ class Loop:
     async def _tell_servers(self, before: Snapshot | None, now: Snapshot) -> None:
         record = self._world.telemetry.record
         for server in Server:
-            problem = now.servers[server].problem
-            known = before.servers[server].problem if before else ""
-            if problem is None and known is not None:
-                await record(Event(name=EventName.SERVER_FOUND, server=server))
-            elif problem is not None and not known:
-                detail = {"reason": problem}
+            view = now.servers[server]
+            known = before.servers[server] if before else None
+            if view.problem is None:
+                if known is None or known.problem is not None:
+                    await record(Event(name=EventName.SERVER_FOUND, server=server))
+            elif known is None or known.problem is None or _is_another_problem(known, view):
+                detail = {"reason": view.problem}
                 await record(Event(name=EventName.SERVER_LOST, server=server, detail=detail))
+
+    async def _tell_surroundings(self, now: Snapshot) -> None:
+        """Once when something is found to be wrong, and once when that is over."""
+        found = {
+            each.name: each.detail
+            for each in surroundings(now, self._policy)
+            if not each.ok and each.name != GATEWAY
+        }
+        known, self._known_problems = self._known_problems, found
+        for name, problem in found.items():
+            if known.get(name) != problem:
+                await self._tell_problem(EventName.PROBLEM_FOUND, name, problem)
+        for name in sorted(known.keys() - found.keys()):
+            await self._tell_problem(EventName.PROBLEM_GONE, name, known[name])
+
+    async def _tell_problem(self, name: EventName, check: str, reason: str) -> None:
+        detail = {"check": check, "reason": reason}
+        await self._world.telemetry.record(Event(name=name, detail=detail))
 
     async def _tell_others(self, before: Snapshot | None, now: Snapshot) -> None:
         """What people, clocks and others did to the store, the profile and the server."""
@@ -245,6 +267,11 @@ class Loop:
         if before is not None and before.profile is not now.profile:
             detail = {"profile": now.profile.value}
             await record(Event(name=EventName.PROFILE_CHANGED, detail=detail))
+
+
+def _is_another_problem(before: ServerView, now: ServerView) -> bool:
+    """How exactly a server does not answer may change with each look, and says nothing."""
+    return before.is_away != now.is_away or (not now.is_away and before.problem != now.problem)
 
 
 def _mark(board: Board, work: Work) -> tuple[set[Any], Any]:

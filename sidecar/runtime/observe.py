@@ -2,19 +2,23 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from sidecar.core.fleet import Profile, Server, ServerView, Snapshot
 from sidecar.core.release import Release
 from sidecar.core.routing import nameable
 from sidecar.core.spec import with_intents_of, with_specs
-from sidecar.errors import ServerError, StateUnavailable
+from sidecar.errors import ServerError, ServerLost, StageUnusable, StateUnavailable
 from sidecar.runtime.board import Pair
 from sidecar.runtime.route import Router
+from sidecar.runtime.stages import stage_problem
 from sidecar.runtime.world import World
 
 PATIENCE_S = 2.0
 PATIENCE_WITH_LOST_S = 0.2
+GATEWAY = "gateway"
+"""Of its troubles events of their own tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,7 @@ async def observe(
     views = await asyncio.gather(
         *(_view(world, server, busy, patience_s[server]) for server in Server)
     )
+    await _try_to_record(world)
     models, problems = await world.store.known()
     seen = Snapshot(
         models=models,
@@ -63,6 +68,8 @@ async def observe(
         cached=frozenset(board.cached),
         pressure=board.pressure,
         shadows=world.is_shadowed,
+        troubles=_troubles(world),
+        sees_gpus=world.sees_gpus,
         leaked_bytes=board.leaked_bytes,
         watched_since_s=board.watched_since_s,
         prewarmed_at_s=board.prewarmed_at_s,
@@ -74,6 +81,23 @@ async def observe(
         if before is None:
             raise
         return Observation(snapshot=_with_record_of(before, seen), problem=error)
+
+
+async def _try_to_record(world: World) -> None:
+    """Nobody may have anything to record for hours, and the disk may be free again."""
+    if world.records.problem is not None:
+        with suppress(StateUnavailable):
+            await world.records.touch()
+
+
+def _troubles(world: World) -> Mapping[str, str]:
+    found = {
+        "state": world.records.problem,
+        GATEWAY: world.router.problem,
+        "recordings": world.recordings.problem,
+        **world.board.troubles,
+    }
+    return {name: problem for name, problem in found.items() if problem is not None}
 
 
 async def _with_record(world: World, seen: Snapshot) -> Snapshot:
@@ -142,16 +166,27 @@ async def _view(
     port, board = world.servers[server], world.board
     try:
         staged = await world.stages[server].read()
-    except OSError as error:
+    except StageUnusable as error:
         board.lost(server)
-        return ServerView(problem=f"its stage cannot be read: {error}")
+        return ServerView(problem=str(error))
     try:
         async with asyncio.timeout(patience_s):
-            await port.check()
+            about = await port.check()
+            problem = await stage_problem(world, server)
             index = await port.index()
     except (ServerError, TimeoutError) as error:
         board.lost(server)
-        problem = str(error) or f"it has not answered for {patience_s} s"
-        return ServerView(problem=problem, staged=staged)
+        return ServerView(
+            problem=str(error) or f"it has not answered for {patience_s} s",
+            is_away=isinstance(error, (ServerLost, TimeoutError)),
+            staged=staged,
+        )
     board.saw_index(server, index, busy)
-    return ServerView(index=index, staged=staged, verified=board.verified(server))
+    return ServerView(
+        stage_problem=problem,
+        index=index,
+        staged=staged,
+        verified=board.verified(server),
+        about=about,
+        found_at_s=board.found_at_s[server],
+    )

@@ -78,6 +78,15 @@ class Records:
         """Yields after each change of any record; see `StateStore.watch`."""
         return self._state.watch()
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be recorded, else None."""
+        return self._state.problem
+
+    async def touch(self) -> None:
+        """Raises StateUnavailable while nothing can be recorded."""
+        await self._state.touch()
+
     async def desired(self) -> dict[str, Desired]:
         return await self._all("desired/", _DESIRED)
 

@@ -3,8 +3,9 @@
 import asyncio
 import time
 
+from contract.config import is_stateful
 from sidecar.core.events import Event, EventName
-from sidecar.core.fleet import Operation, OperationKind
+from sidecar.core.fleet import Operation, OperationKind, StoredModel
 from sidecar.core.release import CAN_ROLL_BACK, RESTING, Release, admit, moved, release_id
 from sidecar.core.requested import can_heed
 from sidecar.core.strategy import DEFAULT_STRATEGY, Strategy
@@ -46,7 +47,7 @@ class Releases:
                 "nothing_to_shift",
                 f"{model} has no version from which requests could be shifted; leave shift out",
             )
-        refuse_shift(strategy, self._world.router)
+        refuse_shift(strategy, self._world.router, stored)
         if serving is not None and serving in stored.versions:
             await self._refuse_other_signature(model, serving, version)
         if supersede:
@@ -164,10 +165,17 @@ class Releases:
             )
 
 
-def refuse_shift(strategy: Strategy, router: Router) -> None:
-    """Raises Conflict where nobody could share requests between versions."""
+def refuse_shift(strategy: Strategy, router: Router, *models: StoredModel) -> None:
+    """Raises Conflict or Impossible where nobody could share requests between versions."""
     if not strategy.shift:
         return
+    for model in models:
+        if any(is_stateful(version.config) for version in model.versions.values()):
+            raise Impossible(
+                "stateful_model",
+                f"{model.name} keeps state between the requests of a sequence, and all of one "
+                "have to meet the same version; leave shift out",
+            )
     if not router.has_gateway:
         raise Conflict(
             "no_gateway",

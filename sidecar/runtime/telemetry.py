@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from structlog.contextvars import get_contextvars
 
 from sidecar.core.events import Event
@@ -37,6 +37,7 @@ class Telemetry:
         self._log = structlog.get_logger("pilotlight")
         self.registry = CollectorRegistry()
         self.counts = Counts(self.registry)
+        ProcessCollector(registry=self.registry)
         self._gauges = Gauges()
         self.registry.register(self._gauges)
         self.readers = Gauge(
@@ -44,6 +45,16 @@ class Telemetry:
         )
         self._cycle = Histogram(
             "pilotlight_reconcile_seconds", "One look and plan.", registry=self.registry
+        )
+        self._cycled_at = Gauge(
+            "pilotlight_last_cycle_timestamp_seconds",
+            "When the last look and plan ended well; 0 before the first.",
+            registry=self.registry,
+        )
+        self._lost_rows = Counter(
+            "pilotlight_audit_rows_lost",
+            "Events that the audit lacks, because they could not be written.",
+            registry=self.registry,
         )
 
     async def record(self, event: Event) -> None:
@@ -58,6 +69,7 @@ class Telemetry:
         try:
             entry_id = await self.journal.append(event, at_s)
         except StateUnavailable as error:
+            self._lost_rows.inc()
             self._log.error("audit_row_lost", reason=str(error))
         else:
             self._newest_id = max(self._newest_id, entry_id)
@@ -80,9 +92,10 @@ class Telemetry:
 
     def show(self, snapshot: Snapshot, policy: Policy, cycle_s: float) -> None:
         """What the next scrape tells, and how long the look and the plan took."""
-        self._gauges.snapshot, self._gauges.policy = snapshot, policy
+        self._gauges.look(snapshot, policy)
         self.counts.look(snapshot)
         self._cycle.observe(cycle_s)
+        self._cycled_at.set_to_current_time()
 
 
 def _fields(event: Event) -> dict[str, str | int | float | None]:

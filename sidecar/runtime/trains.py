@@ -34,8 +34,9 @@ class Trains:
 
         Whoever names models wants each of them: one with nothing to release refuses the train.
         """
-        cars = await self._cars(models)
-        refuse_shift(strategy, self._world.router)
+        stored, _ = await self._world.store.scan()
+        cars = await self._cars(stored, models)
+        refuse_shift(strategy, self._world.router, *(stored[car.model] for car in cars))
         await self._refuse_other_signatures(cars)
         now_s = time.time()
         train = Train(
@@ -77,8 +78,9 @@ class Trains:
         going = await self._records.trains()
         return list((going | await self._records.ended_trains()).values())
 
-    async def _cars(self, models: Sequence[str] | None) -> tuple[Car, ...]:
-        stored, _ = await self._world.store.scan()
+    async def _cars(
+        self, stored: Mapping[str, StoredModel], models: Sequence[str] | None
+    ) -> tuple[Car, ...]:
         for model in models or ():
             if model not in stored:
                 raise UnknownObject(

@@ -22,7 +22,10 @@ from sidecar.runtime.telemetry import Telemetry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """With `is_shadowed`, what are two servers to the others is one process."""
+    """With `is_shadowed`, what are two servers to the others is one process.
+
+    With `sees_gpus` the meter tells all GPUs that the serving server has.
+    """
 
     servers: Mapping[Server, ModelServer]
     stages: Mapping[Server, Stage]
@@ -37,3 +40,4 @@ class World:
     router: Router
     telemetry: Telemetry
     is_shadowed: bool = False
+    sees_gpus: bool = False

@@ -23,7 +23,8 @@ from tests.fixtures.embedded import LIVE_TIMEOUT_S
 pytestmark = pytest.mark.triton
 
 FILTERS = "type.googleapis.com/envoy.extensions.filters"
-HELD_S = 30
+HELD_S = 60
+WITHIN_S = 30.0
 
 StartEnvoy = Callable[..., EnvoyServer]
 
@@ -77,7 +78,7 @@ def write(path: Path, content: dict[str, Any]) -> Path:
 
 def admin(server: EnvoyServer, path: str) -> Any:
     """What the admin port answers."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.admin_port, timeout=WITHIN_S)
     with contextlib.closing(connection):
         connection.request("GET", path)
         return json.loads(connection.getresponse().read())
@@ -86,6 +87,11 @@ def admin(server: EnvoyServer, path: str) -> Any:
 def statistic(server: EnvoyServer, name: str) -> int:
     (found,) = admin(server, f"/stats?format=json&filter=^{name}$")["stats"]
     return int(found["value"])
+
+
+def answers(port: int, path: str) -> bool:
+    """However busy the machine is."""
+    return wait_until(lambda: answers_ok(port, path), WITHIN_S)
 
 
 @pytest.fixture
@@ -119,8 +125,8 @@ def start_envoy(envoy_binary: Path, tmp_path: Path) -> Iterator[StartEnvoy]:
 def test_a_live_one_answers_at_its_listener_and_its_admin_port(start_envoy: StartEnvoy) -> None:
     server = start_envoy()
 
-    assert answers_ok(server.ports[0], "/")
-    assert answers_ok(server.admin_port, "/ready")
+    assert answers(server.ports[0], "/")
+    assert answers(server.admin_port, "/ready")
 
 
 def test_it_runs_with_as_many_workers_as_asked_for(start_envoy: StartEnvoy) -> None:
@@ -159,9 +165,9 @@ def test_a_listener_that_does_not_come_up_is_not_live(envoy_binary: Path, tmp_pa
     )
     server.start()
     try:
+        assert answers(admin_port, "/ready")
         with pytest.raises(ServerDidNotStart, match=r"did not answer within 0\.5 s"):
             server.wait_live(0.5)
-        assert answers_ok(admin_port, "/ready")
     finally:
         server.stop()
 
@@ -203,9 +209,9 @@ def test_a_crashed_one_comes_back_on_its_ports(start_envoy: StartEnvoy) -> None:
 
     with Supervisor([server], events.append):
         server.kill()
-        assert wait_until(lambda: server.pid != crashed, timeout_s=10)
+        assert wait_until(lambda: server.pid != crashed, WITHIN_S)
         server.wait_live(LIVE_TIMEOUT_S)
-        assert answers_ok(server.ports[0], "/")
+        assert answers(server.ports[0], "/")
 
     assert any("gateway ended" in event for event in events)
     assert group_members(server.pid) == []
@@ -217,7 +223,7 @@ def test_stopping_cuts_open_requests_and_is_quick(start_envoy: StartEnvoy) -> No
     with contextlib.closing(connection):
         connection.request("GET", "/held")
         active_faults = "http.front.fault.active_faults"
-        assert wait_until(lambda: statistic(server, active_faults) == 1, timeout_s=5)
+        assert wait_until(lambda: statistic(server, active_faults) == 1, WITHIN_S)
 
         server.stop()
 
@@ -250,4 +256,4 @@ time.sleep(1000)
 
         starter.send_signal(signal.SIGKILL)
 
-    assert wait_until(lambda: group_members(pid) == [], timeout_s=5)
+    assert wait_until(lambda: group_members(pid) == [], WITHIN_S)

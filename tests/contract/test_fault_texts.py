@@ -32,6 +32,7 @@ model_warmup {
   inputs { key: "x" value { data_type: TYPE_FP32 dims: [2] input_data_file: "x.bin" } }
 }
 """
+ON_A_GPU = "instance_group { kind: KIND_GPU }"
 IN_LITTLE_MEMORY = f"""
 import resource, numpy, onnxruntime
 
@@ -125,6 +126,8 @@ FAULTS: Mapping[str, tuple[Make, FaultKind]] = {
     "a config that is none": (with_config("no { config"), K.MISSING_FILE),
     "no such backend": (with_config(f'backend: "tensorrt"\n{ADD}'), K.BACKEND_MISSING),
     "no such platform": (with_config(f'platform: "nonesuch"\n{ADD}'), K.MISSING_FILE),
+    "no GPU": (with_config(ADD + ON_A_GPU), K.NO_GPU),
+    "no GPU of that number": (with_config(ADD + ON_A_GPU.replace("}", "gpus: 7 }")), K.NO_GPU),
     "too little warm-up data": (with_warm_up(bytes(3)), K.WARM_UP),
     "no warm-up data": (with_warm_up(None), K.MISSING_FILE),
     "Python out of memory": (in_little_memory(f"bytes({TOO_MANY_BYTES})"), K.OUT_OF_MEMORY),

@@ -1,14 +1,19 @@
 """What a `ports.Gateway` does: one suite for the real Envoy and for the fake."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
-from sidecar.adapters.envoy import gateway as envoy_gateway
+from sidecar.adapters.envoy.admin import Admin
+from sidecar.adapters.envoy.gateway import EnvoyGateway, Plan
+from sidecar.adapters.envoy.listeners import Edge
+from sidecar.adapters.envoy.names import GRPC, HTTP
 from sidecar.core.routing import Replica, Routes
 from sidecar.core.traffic import Traffic
 from sidecar.errors import GatewayLost, GatewayRefused
@@ -20,6 +25,7 @@ from tests.contract.upstreams import (
     always,
     client_of,
     envoy_before,
+    impatient,
     running,
 )
 from tests.eventually import eventually
@@ -39,8 +45,8 @@ class Subject(Protocol):
     async def asked(self, model: str) -> str:
         """Who answers a request: a replica, or `ACTIVATOR`."""
 
-    def impossible(self) -> Routes:
-        """Something that the gateway finds a mistake in."""
+    def with_a_mistake(self, good: Routes) -> Routes:
+        """The same, with something that the gateway refuses."""
 
     def kill(self) -> None: ...
     async def restart(self) -> None: ...
@@ -56,8 +62,8 @@ class FakeSubject:
     async def asked(self, model: str) -> str:
         return self.gateway.asked(model)
 
-    def impossible(self) -> Routes:
-        return Routes(stateful=frozenset({self.gateway.impossible}))
+    def with_a_mistake(self, good: Routes) -> Routes:
+        return replace(good, stateful=frozenset({self.gateway.impossible}))
 
     def kill(self) -> None:
         self.gateway.kill()
@@ -79,8 +85,8 @@ class RealSubject:
         async with client_of(self._front) as client:
             return str((await client.ask("http", model)).server)
 
-    def impossible(self) -> Routes:
-        return Routes(stateful=frozenset({"x" * 20_000}))
+    def with_a_mistake(self, good: Routes) -> Routes:
+        return replace(good, stateful=frozenset({"x" * 20_000}))
 
     def kill(self) -> None:
         self._front.server.kill()
@@ -88,17 +94,15 @@ class RealSubject:
     async def restart(self) -> None:
         self._front.server.start()
         await asyncio.to_thread(self._front.server.wait_live, LIVE_TIMEOUT_S)
+        await self._front.is_live(self.replica("a"))
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.triton)])
-async def subject(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Subject]:
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """With two replicas that are live, and have no models."""
     if request.param == "fake":
         yield FakeSubject()
         return
-    monkeypatch.setattr(envoy_gateway, "APPLIED_WITHIN_S", 1.0)
     async with AsyncExitStack() as stack:
         a, b, activator = [
             await stack.enter_async_context(running(Upstream(name)))
@@ -109,8 +113,7 @@ async def subject(
         before = envoy_before(activator, Upstream("canary"), binary=binary, home=tmp_path)
         front = await stack.enter_async_context(before)
         await front.route(a.replica(), b.replica())
-        for replica in (a, b):
-            await front.is_live(replica.http)
+        await front.is_live(a.replica(), b.replica())
         yield RealSubject(front, {"a": a, "b": b})
 
 
@@ -163,14 +166,68 @@ async def test_a_gateway_that_finds_a_mistake_goes_on_as_before(subject: Subject
     good = Routes(replicas=(subject.replica("a", "m"), subject.replica("b")))
     await subject.gateway.apply(good)
 
-    with pytest.raises(GatewayRefused):
-        await subject.gateway.apply(subject.impossible())
+    with impatient(), pytest.raises(GatewayRefused):
+        await subject.gateway.apply(subject.with_a_mistake(good))
 
     assert await subject.asked("m") == "a"
     assert await subject.gateway.models("a") == {"m"}
     subject.kill()
     await subject.restart()
     assert await subject.asked("m") == "a"
+
+
+@pytest.mark.triton
+async def test_a_port_that_is_taken_is_told_and_used_as_soon_as_it_is_free(
+    tmp_path: Path, envoy_binary: Path
+) -> None:
+    async with running(Upstream(ACTIVATOR)) as activator:
+        activator.answers = always(FINAL)
+        before = envoy_before(activator, Upstream("canary"), binary=envoy_binary, home=tmp_path)
+        async with before as front:
+            await front.route()
+            with socket.create_server(("127.0.0.1", 0)) as taken:
+                port = taken.getsockname()[1]
+                gateway = moved(front, port)
+                refused = pytest.raises(GatewayRefused, match="already in use; stop what listens")
+                with impatient(), refused:
+                    await gateway.apply(Routes())
+
+            await gateway.apply(Routes())
+            async with client_of(replace(front, http=f"127.0.0.1:{port}")) as client:
+                assert (await client.ask("http", "m")).server == ACTIVATOR
+
+
+def moved(front: Front, http_port: int) -> EnvoyGateway:
+    """The same Envoy, told to take HTTP elsewhere."""
+    plan = front.gateway._plan
+    addresses = {**plan.edge.addresses, HTTP: ("127.0.0.1", http_port)}
+    edge = replace(plan.edge, addresses=addresses)
+    return EnvoyGateway(front.folder, replace(plan, edge=edge), front.admin)
+
+
+async def test_routes_that_cannot_be_written_are_told_and_written_when_they_can(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "gateway").write_text("a file stands here")
+    addresses = {HTTP: "127.0.0.1:1", GRPC: "127.0.0.1:2"}
+    plan = Plan(
+        seen_folder=str(tmp_path / "gateway"),
+        edge=Edge(
+            addresses={HTTP: ("127.0.0.1", 3), GRPC: ("127.0.0.1", 4)}, largest_request_bytes=1
+        ),
+        admin=("127.0.0.1", 5),
+        activator=addresses,
+        canary=None,
+        largest_heap_bytes=2**30,
+    )
+    async with Admin("http://127.0.0.1:5") as admin:
+        gateway = EnvoyGateway(tmp_path / "gateway", plan, admin)
+        with pytest.raises(GatewayLost, match=r"cannot be written to .*gateway: .*; free its disk"):
+            await gateway.write(Routes())
+
+        (tmp_path / "gateway").unlink()
+        await gateway.write(Routes())
+    assert (tmp_path / "gateway" / "bootstrap.json").is_file()
 
 
 async def test_what_a_replica_is_sent_is_remembered_also_while_the_gateway_is_lost(

@@ -117,7 +117,7 @@ async def test_a_loaded_model_is_seen_by_its_name_until_it_is_unloaded(subject: 
         return (await subject.reading()).by_model.keys() == {OTHER}
 
     await subject.unload(MODEL)
-    await eventually(only_the_other_is_there, "the memory is given back", timeout_s=20)
+    await eventually(only_the_other_is_there, "the memory is given back")
     assert (await subject.reading()).server_bytes < reading.server_bytes
 
 

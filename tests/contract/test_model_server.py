@@ -19,13 +19,14 @@ from contract.layout import Store
 from contract.manifest import read_manifest
 from contract.samples import read_golden
 from embedded.triton import TritonServer
+from sidecar.adapters.secret_file import SecretFile
 from sidecar.adapters.stage import StageFolder
 from sidecar.adapters.triton_grpc import TritonGrpc
-from sidecar.core.fleet import VersionState
+from sidecar.core.fleet import About, VersionState
 from sidecar.core.stage_config import stage_config
 from sidecar.core.trial import Served
 from sidecar.core.wanted import Placement
-from sidecar.errors import NotExplicit, Refused, ServerLost
+from sidecar.errors import LockedOut, NotExplicit, Refused, ServerLost
 from sidecar.ports import ModelServer
 from tests.eventually import eventually
 from tests.fakes.triton import FakeTriton
@@ -92,7 +93,7 @@ class Subject:
         async def is_there() -> bool:
             return await self.states() == expected
 
-        await eventually(is_there, f"the index says {expected}", timeout_s=20)
+        await eventually(is_there, f"the index says {expected}")
 
     async def served(self, expected: Mapping[str, Mapping[int, int]]) -> None:
         """Triton counts a request a moment after it answered."""
@@ -101,6 +102,10 @@ class Subject:
             return await self.server.requests_served() == expected
 
         await eventually(is_counted, f"the statistics say {expected}")
+
+    async def warmed(self, *versions: int) -> None:
+        """Return when all that is counted are the requests of their warm-up."""
+        await self.served({MODEL: {each: warm_up_requests(self, each) for each in versions}})
 
     async def query(self, version: int) -> None:
         """Every golden sample, answered within the tolerance that the manifest states."""
@@ -142,9 +147,7 @@ async def start(
 
         async def start_real(**settings: Any) -> Subject:
             process: TritonServer = start_triton(root, **settings)
-            client = TritonGrpc(
-                name="triton", url=process.grpc_address, admin_key=settings.get("admin_key")
-            )
+            client = TritonGrpc(name="triton", url=process.grpc_address, admin_key=None)
             await stack.enter_async_context(client)
             return Subject(client, RealProcess(process), stage, store)
 
@@ -170,6 +173,26 @@ async def test_a_server_in_explicit_mode_lets_itself_be_driven(subject: Subject)
     assert await subject.server.index() == {}
 
 
+async def test_a_mark_is_listed_as_a_model_and_is_no_part_of_the_stage(subject: Subject) -> None:
+    mark = await subject.stage.mark()
+
+    assert mark.of_store
+    assert await subject.server.index() == {mark.name: {}}
+    assert await subject.stage.read() == {}
+    await subject.stage.unmark()
+    assert await subject.server.index() == {}
+
+
+async def test_a_mark_that_leads_nowhere_makes_the_index_an_error(subject: Subject) -> None:
+    mark = await subject.stage.mark()
+    link = Path(mark.folder) / mark.name
+    link.unlink()
+    link.symlink_to("../no/store/there")
+
+    with pytest.raises(Refused, match="failed to stat file"):
+        await subject.server.index()
+
+
 async def test_a_model_that_was_never_loaded_is_in_the_index_without_versions(
     subject: Subject,
 ) -> None:
@@ -190,12 +213,14 @@ async def test_versions_come_and_go_while_the_others_are_kept(subject: Subject) 
     """A release and its rollback: {1} -> {1,2} -> {2} -> {1,2} -> {1}."""
     await subject.load(1)
     await subject.query(1)
-    await subject.served({MODEL: {1: warm_up_requests(subject, 1) + golden_samples(subject, 1)}})
+    queried = warm_up_requests(subject, 1) + golden_samples(subject, 1)
+    await subject.served({MODEL: {1: queried}})
     before = subject.process.executions(MODEL, 1)
 
     await subject.load(1, 2)
     assert await subject.states() == {1: READY, 2: READY}
     assert subject.process.executions(MODEL, 1) == before
+    await subject.served({MODEL: {1: queried, 2: warm_up_requests(subject, 2)}})
     second = subject.process.executions(MODEL, 2)
     await asyncio.sleep(0.05)
 
@@ -303,6 +328,7 @@ async def test_a_corrupt_version_is_refused_with_the_backends_text_and_the_old_o
     subject: Subject,
 ) -> None:
     await subject.load(1)
+    await subject.warmed(1)
     before = subject.process.executions(MODEL, 1)
 
     with pytest.raises(
@@ -337,6 +363,7 @@ async def test_one_bad_version_keeps_all_new_ones_out(subject: Subject) -> None:
 
 async def test_a_load_without_a_newer_config_does_nothing(subject: Subject) -> None:
     await subject.load(1)
+    await subject.warmed(1)
     before = subject.process.executions(MODEL, 1)
 
     await subject.server.load(MODEL, timeout_s=LOAD_S)
@@ -494,17 +521,26 @@ async def is_loading(subject: Subject) -> bool:
 
 @pytest.mark.triton
 @pytest.mark.timeout(60)
-async def test_a_wrong_admin_key_is_refused_with_the_setting_to_mend(
+async def test_a_wrong_admin_key_is_told_with_what_to_mend_and_the_right_one_is_taken_up(
     start_triton: StartTriton, tmp_path: Path
 ) -> None:
     stage = tmp_path / "stage"
     stage.mkdir()
     server = start_triton(stage, admin_key="right")
-
-    async with TritonGrpc(name="serving", url=server.grpc_address, admin_key="right") as client:
-        await client.check()
+    file = tmp_path / "key"
+    key = SecretFile(file)
+    async with TritonGrpc(name="serving", url=server.grpc_address, admin_key=key) as client:
+        with pytest.raises(LockedOut, match=r"the admin key of .* is missing: .*No such file"):
+            await client.check()
+        file.write_text("wrong")
+        with pytest.raises(LockedOut, match=r"protocol is restricted.*of its .* into .*/key,"):
+            await client.check()
+        file.write_text("right\n")
+        assert await client.check() == About(version="2.51.0", is_ready=True)
         assert await client.index() == {}
-    for wrong in ("wrong", None):
-        async with TritonGrpc(name="serving", url=server.grpc_address, admin_key=wrong) as client:
-            with pytest.raises(Refused, match=r"protocol is restricted.*`admin_key_file`"):
-                await client.check()
+        file.unlink()
+        await client.check()
+
+    async with TritonGrpc(name="serving", url=server.grpc_address, admin_key=None) as client:
+        with pytest.raises(LockedOut, match=r"protocol is restricted.*set `admin_key_file` of"):
+            await client.check()

@@ -201,5 +201,12 @@ async def test_only_we_can_read_them_for_they_are_of_clients(
 async def test_a_folder_that_cannot_be_written_is_told(root: Path) -> None:
     root.parent.write_text("a file stands here")
 
+    folder = RecordingsFolder(root)
     with pytest.raises(StateUnavailable, match=r"recorded requests in .*pilotlight\.db"):
-        await add(RecordingsFolder(root), 1)
+        await add(folder, 1)
+    assert folder.problem is not None
+    assert "free its disk, or mend its permissions" in folder.problem
+
+    root.parent.unlink()
+    await add(folder, 1)
+    assert folder.problem is None

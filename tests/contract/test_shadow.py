@@ -65,6 +65,16 @@ class Subject:
         config = stage_config(stored, versions=versions, warmup=warmup)
         return Placement(versions=versions, lead=lead, config=config)
 
+    async def warmed(self) -> None:
+        """Return when the warm-up of version 1 is counted on serving, and no more."""
+        config = parse_config(self.store.version(MODEL, 1).config.read_text(), MODEL)
+        requests = sum(sample.batch_size for sample in config.model_warmup)
+
+        async def is_counted() -> bool:
+            return await self.parts.servers[SERVING].requests_served() == {MODEL: {1: requests}}
+
+        await eventually(is_counted, f"{requests} requests are counted")
+
     async def states(self, server: Server) -> Mapping[int, VersionState]:
         return (await self.parts.servers[server].index()).get(MODEL, {})
 
@@ -82,7 +92,7 @@ class Subject:
         async def is_gone() -> bool:
             return set((await self.states(server)).values()) <= {UNAVAILABLE}
 
-        await eventually(is_gone, f"{MODEL} is unloaded on {server}", timeout_s=20)
+        await eventually(is_gone, f"{MODEL} is unloaded on {server}")
         await self.parts.stages[server].clear(MODEL)
 
 
@@ -130,6 +140,7 @@ async def test_a_shadow_is_staged_beside_its_model_under_a_name_of_its_own(
 
 async def test_a_version_is_asked_on_canary_while_another_takes_traffic(subject: Subject) -> None:
     await subject.load(SERVING, 1)
+    await subject.warmed()
     before = subject.process.executions(MODEL, 1)
     await subject.load(CANARY, 2)
 
@@ -146,6 +157,7 @@ async def test_a_version_is_asked_on_canary_while_another_takes_traffic(subject:
 async def test_requests_to_a_shadow_are_not_counted_as_those_of_clients(subject: Subject) -> None:
     await subject.load(SERVING, 1)
     await subject.load(CANARY, 2)
+    await subject.warmed()
     before = (await subject.parts.servers[SERVING].requests_served())[MODEL]
 
     await subject.ask(CANARY, 2)
@@ -178,16 +190,21 @@ async def test_a_version_that_takes_the_place_of_another_leaves_nothing_behind(
     async def is_replaced() -> bool:
         return await subject.states(CANARY) == {2: UNAVAILABLE, 3: READY}
 
-    await eventually(is_replaced, "version 3 is there instead of 2", timeout_s=20)
+    await eventually(is_replaced, "version 3 is there instead of 2")
     assert await subject.parts.stages[CANARY].read() == {MODEL: placed.config}
 
     await subject.remove(CANARY)
     assert list(subject.root.iterdir()) == []
-    assert await subject.triton.requests_served() == {}
+
+    async def is_forgotten() -> bool:
+        return await subject.triton.requests_served() == {}
+
+    await eventually(is_forgotten, "nothing is counted any more")
 
 
 async def test_a_shadow_goes_and_its_model_serves_on(subject: Subject) -> None:
     await subject.load(SERVING, 1)
+    await subject.warmed()
     before = subject.process.executions(MODEL, 1)
     await subject.load(CANARY, 2)
 

@@ -22,7 +22,7 @@ from sidecar.errors import StateConflict, StateUnavailable
 from sidecar.ports import EVERYTHING, Entry, Filter, Journal, StateStore, Stored
 from tests.fakes.state import FakeState
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 PROCESSES = multiprocessing.get_context("spawn")
 
 

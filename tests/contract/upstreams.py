@@ -1,8 +1,17 @@
 """Small servers that stand for Tritons and the activator, and a real Envoy before them."""
 
 import asyncio
+import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +20,7 @@ from typing import Any
 
 import grpc
 import httpx2
+import pytest
 import uvicorn
 from grpc import StatusCode
 from tritonclient.grpc import service_pb2
@@ -27,7 +37,10 @@ from tests.fixtures.embedded import LIVE_TIMEOUT_S
 
 SERVICE = "/inference.GRPCInferenceService"
 LIVE = "/v2/health/live"
+LIVE_METHOD = "ServerLive"
 MIB = 2**20
+KEPT_ALIVE_S = 3600
+PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +161,10 @@ class Upstream:
             first = await anext(messages, None)
             if first is not None:
                 came.append(first)
-            seen = Seen(protocol=GRPC, path=details.method, headers=metadata, messages=came)
-            said = await self._answer(seen)
+            said = OK
+            if details.method != f"{SERVICE}/{LIVE_METHOD}":
+                seen = Seen(protocol=GRPC, path=details.method, headers=metadata, messages=came)
+                said = await self._answer(seen)
             trailers = tuple(said.headers.items())
             if said.code is not StatusCode.OK:
                 await context.abort(said.code, said.text, trailers)
@@ -187,6 +202,7 @@ async def running(upstream: Upstream) -> AsyncIterator[Upstream]:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEPT_ALIVE_S,
         timeout_graceful_shutdown=0,
     )
     web = _Quiet(config)
@@ -236,13 +252,25 @@ class Front:
         """Send requests to these replicas; `more` are further fields of `Routes`."""
         await self.gateway.apply(Routes(replicas=replicas, **more))
 
-    async def is_live(self, address: str) -> None:
-        """Return when Envoy has found a new replica to be live."""
+    async def is_live(self, *replicas: Replica) -> None:
+        """Return when Envoy has found new replicas to be live, in each of its clusters."""
+        addresses = {each.http for each in replicas} | {each.grpc for each in replicas}
+        flags = re.compile(rf"::({'|'.join(addresses)})::health_flags::(.*)")
 
         async def found() -> bool:
-            return f"::{address}::health_flags::healthy" in await self.admin._get("/clusters")
+            told = flags.findall(await self.admin._get("/clusters"))
+            are_healthy = all(flag == "healthy" for _, flag in told)
+            return are_healthy and {address for address, _ in told} == addresses
 
-        await eventually(found, f"{address} is live")
+        await eventually(found, f"{', '.join(addresses)} are live")
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """For what Envoy refuses: nobody waits long for it to be taken up."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sidecar.adapters.envoy.gateway.APPLIED_WITHIN_S", 0.5)
+        yield
 
 
 @asynccontextmanager
@@ -265,6 +293,8 @@ async def envoy_before(
         activator={HTTP: activator.http, GRPC: activator.grpc},
         canary={HTTP: canary.http, GRPC: canary.grpc},
         largest_heap_bytes=4096 * MIB,
+        # The upstreams live in the test's loop: on a busy machine they stop for longer than Triton.
+        hangs_after_s=10.0,
     )
     async with Admin(f"http://127.0.0.1:{admin_port}") as admin:
         gateway = EnvoyGateway(folder, plan, admin)
@@ -350,6 +380,15 @@ class Client:
             return await self.call("ModelInfer", message, headers)
         return (await self.stream([message], headers))[-1]
 
+    async def settled(self) -> None:
+        """Return when what Envoy has applied holds on our connections too.
+
+        A worker that was stopped in the middle of its work finishes that before it takes up what
+        was applied: another message on the connection that it reads may yet go the old way. It
+        has taken all up before it sends on what a server answers.
+        """
+        await asyncio.gather(self.web.get(LIVE), self.call(LIVE_METHOD, b""))
+
     async def post(self, path: str, **more: Any) -> Got:
         answer = await self.web.post(path, **more)
         return Got(
@@ -428,7 +467,7 @@ def infer_request(model: str, version: str = "", raw: bytes = b"x") -> bytes:
 async def client_of(front: Front) -> AsyncIterator[Client]:
     options = [("grpc.max_receive_message_length", -1)]
     async with (
-        httpx2.AsyncClient(base_url=f"http://{front.http}", timeout=30) as web,
+        httpx2.AsyncClient(base_url=f"http://{front.http}", timeout=PATIENCE_S) as web,
         grpc.aio.insecure_channel(front.grpc, options=options) as channel,
     ):
         yield Client(web, channel)

@@ -51,6 +51,9 @@ class FakeState:
         del self.objects[key]
         await self._announce(key)
 
+    async def touch(self) -> None:
+        self._must_work()
+
     async def watch(self) -> AsyncIterator[int]:
         seen = self._revision
         while True:

@@ -25,7 +25,7 @@ from contract.errors import ContractError
 from contract.layout import CONFIG, ONNX_MODEL, VersionFolder
 from contract.samples import GoldenSample, Tensors, read_golden
 from contract.warmup import warmup_requests
-from sidecar.core.fleet import VersionState
+from sidecar.core.fleet import About, VersionState
 from sidecar.core.memory import CPU, Device, Reading
 from sidecar.core.trial import Served
 from sidecar.errors import NotExplicit, Refused, ServerLost
@@ -90,7 +90,8 @@ class FakeTriton:
     """A `ports.ModelServer`. `kill` and `restart` it as often as you like.
 
     `history` holds the READY versions of a model after each change, `calls` what was asked.
-    `on_serving` makes it refuse to be left without a version that it served.
+    `on_serving` makes it refuse to be left without a version that it served. Without
+    `sees_the_store` the links that lead there lead nowhere, as in a container that lacks the mount.
     """
 
     def __init__(
@@ -124,6 +125,8 @@ class FakeTriton:
         self.history: list[tuple[str, frozenset[int]]] = []
         self.violations: list[str] = []
         self.knows_its_driver = True
+        self.about = About(version="2.51.0", is_ready=True)
+        self.sees_the_store = True
 
     def add_faults(self, *lines: str) -> None:
         self._faults += [parse_fault(line) for line in lines]
@@ -167,8 +170,8 @@ class FakeTriton:
             if model.loaded
         }
 
-    async def check(self) -> None:
-        await self._answered("check", None, None, self._check())
+    async def check(self) -> About:
+        return await self._answered("check", None, None, self._check())
 
     async def index(self) -> Mapping[str, Mapping[int, State]]:
         return await self._answered("index", None, None, self._index())
@@ -268,8 +271,9 @@ class FakeTriton:
         self.violations.append(f"{self._name}: {what}")
         raise ImpossibleUse(self.violations[-1])
 
-    async def _check(self) -> None:
+    async def _check(self) -> About:
         self._must_be_explicit()
+        return self.about
 
     def _must_be_explicit(self) -> None:
         if not self._explicit:
@@ -280,7 +284,7 @@ class FakeTriton:
 
     async def _index(self) -> Mapping[str, Mapping[int, State]]:
         folders = list(self._repository.iterdir())
-        if any(not folder.exists() for folder in folders):
+        if not all(map(self._sees, folders)):
             raise Refused(f"failed to stat file {self._repository}")
         return {
             folder.name: dict(self._models[folder.name].states)
@@ -331,7 +335,7 @@ class FakeTriton:
         """Config and folder as Triton's poll sees them; why it fails is only in its log."""
         try:
             config = parse_config((folder / CONFIG).read_text(), str(folder))
-            dangling = [path for path in folder.iterdir() if not path.exists()]
+            dangling = [path for path in folder.iterdir() if not self._sees(path)]
         except (OSError, ContractError):
             config, dangling = None, []
         if config is None or config.name != name or dangling:
@@ -339,6 +343,9 @@ class FakeTriton:
         if not config.version_policy.HasField("specific"):
             self._refuse(f"the config of {name} does not say which versions to serve")
         return config
+
+    def _sees(self, path: Path) -> bool:
+        return path.exists() and (self.sees_the_store or not path.is_symlink())
 
     def _changed(
         self, model: _Model, config: ModelConfig, folder: Path, wanted: frozenset[int]

@@ -22,6 +22,8 @@ _CLOCKED = (
     "drain",
     "drive",
     "execute",
+    "gateway_gauges",
+    "gauges",
     "hold",
     "lanes",
     "learn",

@@ -3,7 +3,7 @@
 Triton finds it by its folder's name, so one repository runs here and in NVIDIA's container.
 What a config says means what it means there. The differences: CPU only, each instance is a
 process of its own, strings must be UTF-8 (ONNX Runtime's Python API exchanges text), and
-there is no sequence batching, no ragged batch and no sharing of sessions.
+there is no ragged batch and no sharing of sessions.
 
 It runs in the stub's interpreter and imports nothing of this repository.
 """
@@ -78,6 +78,8 @@ class TritonPythonModel:
         inputs = {tensor.name: tensor for tensor in self.session.get_inputs()}
         outputs = {tensor.name: tensor for tensor in self.session.get_outputs()}
         required = sum(not tensor.get("optional") for tensor in config["input"])
+        # The sequence batcher fills these; a config does not list them among its inputs.
+        required += len(config.get("sequence_batching", {}).get("control_input", []))
         if len(inputs) != required:
             # Only an initializer can be an optional input: it is the input's default.
             raise pb_utils.TritonModelException(

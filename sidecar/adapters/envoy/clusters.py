@@ -23,21 +23,24 @@ _SAMPLED_AT_ONCE = 8
 _LONGEST_MIRRORED_S = 30
 
 
-def serving_clusters(folder: str) -> list[Resource]:
+def serving_clusters(folder: str, hangs_after_s: float) -> list[Resource]:
     """One for each protocol; who is in them, and for which models, comes with the endpoints.
 
     `STREAMS` begins with the activator, who can read a compressed message.
 
-    A replica is out after half a second without an answer. Asked is whether it is live: Triton is
-    not ready while any model loads, and never again after a failed load (GATEWAY.md section 1).
+    A replica is out after `hangs_after_s` without an answer. Asked is whether it is live: Triton
+    is not ready while any model loads, and never again after a failed load (GATEWAY.md section 1).
     """
     return [
-        *(_of_replicas(serving(protocol), protocol, folder) for protocol in PROTOCOLS),
-        _of_replicas(STREAMS, GRPC, folder),
+        *(
+            _of_replicas(serving(protocol), protocol, folder, hangs_after_s)
+            for protocol in PROTOCOLS
+        ),
+        _of_replicas(STREAMS, GRPC, folder, hangs_after_s),
     ]
 
 
-def _of_replicas(name: str, protocol: str, folder: str) -> Resource:
+def _of_replicas(name: str, protocol: str, folder: str, hangs_after_s: float) -> Resource:
     return {
         "name": name,
         "type": "EDS",
@@ -62,7 +65,7 @@ def _of_replicas(name: str, protocol: str, folder: str) -> Resource:
         "circuit_breakers": _at_most(_UNLIMITED),
         "health_checks": [
             {
-                "timeout": "0.25s",
+                "timeout": f"{hangs_after_s / 2:g}s",
                 "interval": "0.25s",
                 "no_traffic_interval": "0.25s",
                 "unhealthy_threshold": 2,

@@ -12,8 +12,12 @@ class Folder:
     """Files that are replaced by rename, so that Envoy never reads half of one."""
 
     def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self._must_be_new: set[str] = set()
+
+    def forget(self) -> None:
+        """Write each file anew the next time, so that Envoy reads it again."""
+        self._must_be_new = {path.stem for path in self.path.glob("*.json")}
 
     def put(self, name: str, kind: str, resources: Sequence[Resource]) -> str:
         """Write resources of one kind unless they are there already; returns their version.
@@ -29,14 +33,16 @@ class Folder:
     def write(self, name: str, text: str) -> None:
         """Replace a file unless it says the same already. Raises OSError."""
         path = self.path / f"{name}.json"
-        if path.exists() and path.read_text() == text:
+        if name not in self._must_be_new and path.exists() and path.read_text() == text:
             return
+        self.path.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
         # It may hold API keys.
         fresh.touch(mode=0o600)
         fresh.write_text(text)
         fresh.replace(path)
+        self._must_be_new.discard(name)
 
     def contents(self) -> Mapping[str, str]:
-        """Text of each file that is there."""
+        """Text of each file that is there. Raises OSError."""
         return {path.stem: path.read_text() for path in self.path.glob("*.json")}

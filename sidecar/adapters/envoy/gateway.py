@@ -4,7 +4,8 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sidecar.adapters.envoy.names import GRPC, HTTP, PROTOCOLS, STREAMS, serving
 from sidecar.core.routing import Routes
 from sidecar.core.traffic import Traffic
 from sidecar.errors import GatewayLost, GatewayRefused
+from sidecar.settings import reason_of
 
 APPLIED_WITHIN_S = 15.0
 """Of 10,000 loaded models; a change among few takes milliseconds."""
@@ -28,7 +30,8 @@ class Plan:
     """What of the configuration follows from the settings.
 
     `seen_folder` is where Envoy sees the files. `activator` and `canary` are `host:port` for
-    each protocol; without a canary nothing can be mirrored.
+    each protocol; without a canary nothing can be mirrored. A replica that has not answered for
+    `hangs_after_s` gets no requests.
     """
 
     seen_folder: str
@@ -37,6 +40,7 @@ class Plan:
     activator: Mapping[str, str]
     canary: Mapping[str, str] | None
     largest_heap_bytes: int
+    hangs_after_s: float = 0.5
 
 
 class EnvoyGateway:
@@ -55,11 +59,15 @@ class EnvoyGateway:
             if time.monotonic() > deadline_s:
                 refused = await self._refused(missing)
                 # An Envoy that starts again must not begin with what this one has refused.
-                for name, text in self._good.items():
-                    self._folder.write(name, text)
+                with self._guarded():
+                    for name, text in self._good.items():
+                        self._folder.write(name, text)
+                # It tries again only what comes again: a port may be free by then.
+                self._folder.forget()
                 raise refused
             await asyncio.sleep(POLL_S)
-        self._good = self._folder.contents()
+        with self._guarded():
+            self._good = self._folder.contents()
 
     async def write(self, found: Routes) -> Mapping[str, str]:
         """Write all files; returns their versions by the prefix of Envoy's statistics.
@@ -68,7 +76,7 @@ class EnvoyGateway:
             GatewayLost: a file cannot be written, or a name not be resolved.
         """
         plan, folder = self._plan, self._folder
-        try:
+        with self._guarded():
             addresses = await _resolve(
                 {address for each in found.replicas for address in (each.http, each.grpc)}
                 | set(plan.activator.values())
@@ -90,7 +98,7 @@ class EnvoyGateway:
                 versions[f"cluster.{cluster}"] = folder.put(
                     f"endpoints_{cluster}", endpoints.TYPE, [assignment]
                 )
-            groups = clusters.serving_clusters(plan.seen_folder)
+            groups = clusters.serving_clusters(plan.seen_folder, plan.hangs_after_s)
             if plan.canary is not None:
                 groups += clusters.canary_clusters(
                     {protocol: addresses[each] for protocol, each in plan.canary.items()}
@@ -117,12 +125,11 @@ class EnvoyGateway:
             versions["listener_manager.lds"] = folder.put("listeners", listeners.TYPE, doors)
             first = bootstrap(plan.seen_folder, plan.admin, plan.largest_heap_bytes)
             folder.write("bootstrap", json.dumps(first, indent=1))
-        except OSError as error:
-            raise GatewayLost(f"the gateway's routes cannot be written: {error}") from error
         return versions
 
     async def models(self, replica: str) -> frozenset[str]:
-        found = self._folder.contents().get(f"endpoints_{serving(HTTP)}")
+        with self._guarded():
+            found = self._folder.contents().get(f"endpoints_{serving(HTTP)}")
         if found is None:
             return frozenset()
         (assignment,) = json.loads(found)["resources"]
@@ -130,6 +137,17 @@ class EnvoyGateway:
 
     async def traffic(self) -> Mapping[str, Traffic]:
         return await self._admin.traffic()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise GatewayLost(
+                f"the gateway's routes cannot be written to {self._folder.path}: "
+                f"{reason_of(error)}; free its disk or mend its permissions: until then Envoy goes "
+                "on as before"
+            ) from error
 
     async def _missing(self, versions: Mapping[str, str]) -> list[str]:
         seen = await self._admin.versions()
@@ -140,12 +158,18 @@ class EnvoyGateway:
         why = "; ".join(f"{kind}: {reason}" for kind, reason in found.items())
         return GatewayRefused(
             f"Envoy has not taken up {', '.join(missing)} within {APPLIED_WITHIN_S:g} s: "
-            f"{why or 'its log says why'}; it goes on as before"
+            f"{why or 'its log says why'}{_remedy(why)}; until then it goes on as before"
         )
 
 
+def _remedy(why: str) -> str:
+    if "already in use" in why:
+        return "; stop what listens there, or choose another address in `gateway`: it tries again"
+    return "; mend that: it is told again"
+
+
 async def _resolve(addresses: set[str]) -> dict[str, tuple[str, int]]:
-    """Each `host:port` as IP address and port. Raises OSError, which names the host."""
+    """Each `host:port` as IP address and port. Raises GatewayLost, which names the host."""
     loop = asyncio.get_running_loop()
 
     async def resolve(address: str) -> tuple[str, int]:
@@ -153,7 +177,10 @@ async def _resolve(addresses: set[str]) -> dict[str, tuple[str, int]]:
         try:
             found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
         except OSError as error:
-            raise OSError(f"{host}: {error.strerror}") from error
+            raise GatewayLost(
+                f"the gateway's routes cannot be written: {host}: {error.strerror}; mend the name "
+                "in the settings, or the name service"
+            ) from error
         return str(found[0][4][0]), int(port)
 
     each = list(addresses)

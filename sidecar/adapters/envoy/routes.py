@@ -48,8 +48,9 @@ _CLOSED += "operators, through the sidecar's API"
 
 _NOT_GRPC = "this port is for gRPC: content-type: application/grpc"
 
-_TRIES = 40
-"""With the pauses between them nine seconds or so: a sidecar is restarted in less."""
+_TRIES = 60
+"""With the pauses between them fourteen seconds or so: a sidecar is restarted in less, also where
+the machine is busy (six and a half were seen)."""
 _LONGEST_SILENCE = "3600s"
 """Of a request and its answer; one without a message would wait for it for ever."""
 _NOT_THERE, _NOT_THERE_OR_NOT_READY = (404,), (404, 503)

@@ -16,7 +16,7 @@ def test_with_tokens_only_health_and_metrics_are_open(tmp_path: Path) -> None:
     async def story(_rig: Rig, client: httpx2.AsyncClient) -> None:
         for path in ("/livez", "/startupz", "/readyz", "/metrics", "/openapi.json"):
             assert (await client.get(path)).status_code == 200
-        for path in ("/v1/models", "/v1/operations", "/v1/audit", "/v1/events"):
+        for path in ("/v1/models", "/v1/operations", "/v1/audit", "/v1/events", "/v1/caller"):
             answer = await client.get(path)
             assert problem_in(answer)["code"] == "not_authenticated"
             assert answer.headers["www-authenticate"] == "Bearer"

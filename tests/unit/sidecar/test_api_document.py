@@ -59,6 +59,7 @@ def test_the_document_lists_every_call(document: dict[str, Any]) -> None:
         "GET /readyz",
         "GET /startupz",
         "GET /metrics",
+        "GET /v1/caller",
         "GET /v1/models",
         "GET /v1/models/{model}",
         "GET /v1/models/{model}:explain",

@@ -117,6 +117,19 @@ def test_a_reader_sees_what_happens_from_now_on(tmp_path: Path) -> None:
     ask(tmp_path, story)
 
 
+def test_a_reader_can_begin_with_what_has_just_happened(tmp_path: Path) -> None:
+    async def story(rig: Rig, _client: httpx2.AsyncClient) -> None:
+        await at_rest(rig)
+        async with reading(app_of(rig), "newest=2") as reader:
+            pass
+        assert [event["event"] for event in reader.events] == rig.told()[-2:]
+        async with reading(app_of(rig), "newest=100", {"Last-Event-ID": "1"}) as reader:
+            pass
+        assert len(reader.events) == len(rig.told()) - 1
+
+    ask(tmp_path, story)
+
+
 def test_a_reader_that_comes_back_misses_nothing(tmp_path: Path) -> None:
     """The header wins over the query: a browser connects again with the same address."""
 

@@ -41,12 +41,14 @@ def test_models_come_in_pages_by_name(tmp_path: Path) -> None:
     ask(tmp_path, story)
 
 
-def test_models_are_filtered_by_tier_and_warmth(tmp_path: Path) -> None:
+def test_models_are_filtered_by_name_tier_and_warmth(tmp_path: Path) -> None:
     async def story(_rig: Rig, client: httpx2.AsyncClient) -> None:
         async def named(query: str) -> list[str]:
             answer = await client.get(f"/v1/models?{query}")
             return [model["name"] for model in answer.json()["models"]]
 
+        assert await named("name=m&name=c&name=gone") == ["c", "m"]
+        assert await named("name=c&tier=hot") == []
         assert await named("tier=hot") == ["m"]
         assert await named("tier=cold") == ["c"]
         assert await named("warmth=disk") == ["c"]

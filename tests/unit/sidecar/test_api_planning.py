@@ -151,6 +151,8 @@ def test_requests_are_counted_in_list_and_explanation(tmp_path: Path) -> None:
         demand = (await client.get("/v1/models/m:explain")).json()["demand"]
         assert demand["requests"] == 3
         assert listed["last_request_at"] == demand["last_at"]
+        assert sum(listed["requests_by_hour"]) == 3
+        assert listed["requests_by_hour"] == demand["by_hour"]
         assert listed["requests_per_hour"] == pytest.approx(demand["per_hour"]["1h"], rel=1e-3)
         assert listed["score"] > 0
 

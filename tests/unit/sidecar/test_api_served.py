@@ -43,10 +43,12 @@ async def serving(rig: Rig, app: Callable[[Rig], FastAPI]) -> AsyncIterator[Serv
         task = asyncio.create_task(server.serve(sockets=[listener]))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         await rig.until(lambda: server.started, "it listens", DEADLINE_S)
-        yield Served(rig, server, url, task)
-        server.end()
-        await asyncio.wait_for(task, DEADLINE_S)
-    await rig.sidecar.die()
+        try:
+            yield Served(rig, server, url, task)
+        finally:
+            server.end()
+            await asyncio.wait_for(task, DEADLINE_S)
+            await rig.sidecar.die()
 
 
 @pytest.fixture

@@ -368,6 +368,8 @@ def test_requests_are_told_by_version_code_and_warmth(tmp_path: Path) -> None:
         assert (await client.get("/v1/models/m")).json()["traffic"] == counted
         listed = (await client.get("/v1/models")).json()["models"]
         assert [model["traffic"] for model in listed] == [quiet, counted]
+        assert (listed[1]["p50_ms"], listed[1]["p50_basis"]) == (1.5, "gateway")
+        assert (listed[0]["p50_ms"], listed[0]["p50_basis"]) == (None, None)
         explained = (await client.get("/v1/models/m:explain")).json()
         assert explained["model"]["traffic"] == counted
 

@@ -402,6 +402,27 @@ def test_a_rollback_in_any_state_ends_with_the_old_version(
     run(tmp_path, story, serving=["load m: slow 0.01s", "load m: slow 2s x9"])
 
 
+def test_a_rollback_does_not_wait_until_another_model_is_gone(tmp_path: Path) -> None:
+    async def story(rig: Rig) -> None:
+        publish(rig.store, "other", 1)
+        await serving_version_1(rig)
+        await rig.ended(await rig.sidecar.requests.load("other", actor="ann"))
+        await release_2(rig)
+        await come_to(rig, S.SOAKING)
+        rig.serving.unload_s = 20.0
+        leaving = await rig.sidecar.requests.unload("other", actor="ann")
+        await rig.until(lambda: not rig.serving.ready("other"), "the other model begins to leave")
+        began_s = asyncio.get_running_loop().time()
+
+        await rig.sidecar.releases.roll_back("m", actor="bob")
+        await rig.until(lambda: rig.serving.ready("m") == {1}, "rolled back", limit_s=1)
+
+        assert asyncio.get_running_loop().time() - began_s <= 0.2
+        assert (await rig.ended(leaving)).error is None
+
+    run(tmp_path, story)
+
+
 def test_a_rollback_of_a_finished_release_whose_old_version_is_broken_by_now(
     tmp_path: Path,
 ) -> None:

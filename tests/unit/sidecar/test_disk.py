@@ -142,6 +142,41 @@ def test_when_there_is_room_again_the_same_sidecar_goes_on(tmp_path: Path, disk:
     run(tmp_path, story)
 
 
+async def test_a_file_that_found_no_room_says_so_until_something_can_be_written_again(
+    disk: SmallDisk,
+) -> None:
+    state = SqliteState(disk.folder / "state.sqlite")
+    await state.touch()
+    assert state.problem is None
+    disk.fill()
+    with pytest.raises(StateUnavailable, match=r"state\.sqlite: .*; free the disk"):
+        await state.touch()
+    assert await state.scan("") == []
+    assert state.problem is not None
+
+    disk.free()
+    await state.touch()
+    assert state.problem is None
+    await state.close()
+
+
+def test_a_full_disk_is_told_though_nobody_records_anything_and_its_end_too(
+    tmp_path: Path, disk: SmallDisk
+) -> None:
+    async def story(rig: Rig) -> None:
+        await serving(rig, disk.folder / "state.sqlite")
+        disk.fill()
+        with pytest.raises(StateUnavailable, match=FULL):
+            await rig.sidecar.requests.load("cold", actor="ann")
+        await rig.until(lambda: "problem_found" in rig.told(), "it is told")
+        await asyncio.sleep(300)
+        assert rig.told().count("problem_found") == 1
+        disk.free()
+        await rig.until(lambda: "problem_gone" in rig.told(), "its end is told")
+
+    run(tmp_path, story)
+
+
 def test_demand_that_found_no_room_is_saved_when_there_is_some(
     tmp_path: Path, disk: SmallDisk
 ) -> None:

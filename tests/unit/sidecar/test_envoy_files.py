@@ -57,6 +57,7 @@ def test_only_we_can_read_them_for_they_may_hold_keys(folder: Folder) -> None:
 
 
 def test_a_file_that_was_left_half_written_is_in_nobodys_way(folder: Folder) -> None:
+    folder.path.mkdir(parents=True)
     (folder.path / "clusters.new").write_text("half")
 
     folder.write("clusters", "{}")
@@ -80,7 +81,20 @@ def test_a_folder_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(OSError, match="file"):
-        Folder(tmp_path / "file" / "gateway")
+        Folder(tmp_path / "file" / "gateway").write("clusters", "{}")
+
+
+def test_what_is_forgotten_is_written_anew_though_it_says_the_same(folder: Folder) -> None:
+    folder.write("clusters", "1")
+    before = (folder.path / "clusters.json").stat()
+
+    folder.forget()
+    folder.write("clusters", "1")
+    anew = (folder.path / "clusters.json").stat()
+    folder.write("clusters", "1")
+
+    assert anew.st_ino != before.st_ino
+    assert (folder.path / "clusters.json").stat().st_ino == anew.st_ino
 
 
 # What Envoy has counted.

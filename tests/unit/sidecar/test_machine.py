@@ -29,9 +29,13 @@ V1_STAT = f"active_file 1\ntotal_active_file {100 * MIB}\ntotal_inactive_file {5
 
 
 def write(root: Path, files: dict[str, str]) -> None:
+    """`/proc/7/root`, where process 7 finds its mounts, is the same root unless written to."""
     for name, text in {"proc/meminfo": MEMINFO, **files}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
+    own = root / "proc/7/root"
+    if not own.exists():
+        own.symlink_to(root)
 
 
 def v2(folder: str, limit: str, usage_mib: int = 500) -> dict[str, str]:
@@ -66,10 +70,31 @@ def test_inside_a_container_its_own_limit_lies_at_the_top(tmp_path: Path) -> Non
     assert memory_of(7, tmp_path).capacity_bytes == 2**30
 
 
-def test_the_limit_of_this_container_is_not_that_of_a_process_in_another(tmp_path: Path) -> None:
-    write(tmp_path, {"proc/7/cgroup": "0::/../other\n", **v2("", str(2**30))})
+def test_a_process_in_another_container_has_the_limit_of_that_one(tmp_path: Path) -> None:
+    theirs = {f"proc/7/root/{name}": text for name, text in v2("", str(2**31)).items()}
+    write(tmp_path, {"proc/7/cgroup": "0::/../other\n", **v2("", str(2**30)), **theirs})
 
-    assert memory_of(7, tmp_path) == MACHINE
+    assert memory_of(7, tmp_path).capacity_bytes == 2**31
+
+
+def test_so_it_has_with_cgroups_of_version_1(tmp_path: Path) -> None:
+    def limited(folder: str, limit: int) -> dict[str, str]:
+        return {
+            f"{folder}/memory.limit_in_bytes": f"{limit}\n",
+            f"{folder}/memory.usage_in_bytes": f"{500 * MIB}\n",
+            f"{folder}/memory.stat": V1_STAT,
+        }
+
+    write(
+        tmp_path,
+        {
+            "proc/7/cgroup": "4:memory:/docker/other\n",
+            **limited("sys/fs/cgroup/memory", 2**30),
+            **limited("proc/7/root/sys/fs/cgroup/memory", 2**31),
+        },
+    )
+
+    assert memory_of(7, tmp_path).capacity_bytes == 2**31
 
 
 def test_a_limit_above_the_machine_is_none(tmp_path: Path) -> None:

@@ -1,11 +1,22 @@
 """What Prometheus reads, scraped as it scrapes: through the registry."""
 
+import asyncio
+import time
+from dataclasses import replace
+
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.core.events import Event, EventDetail, EventName
+from sidecar.core.fleet import Mode, Rejection
 from sidecar.core.memory import Reading
-from sidecar.runtime.gauges import NAMED_MODELS
+from sidecar.core.release import ReleaseState, moved
+from sidecar.core.traffic import Answered, Traffic
+from sidecar.core.verdict import Evidence, Ruling
+from sidecar.runtime.activate import Waiting
+from sidecar.runtime.gateway_gauges import GatewayGauges
+from sidecar.runtime.named import NAMED_MODELS
+from sidecar.runtime.route import Router
 from sidecar.runtime.telemetry import Telemetry
 from tests.builders import (
     MIB,
@@ -16,9 +27,11 @@ from tests.builders import (
     kept,
     model,
     quarantine,
+    release,
     server,
     snapshot,
 )
+from tests.fakes.gateway import OWN
 from tests.fakes.state import FakeState
 
 
@@ -31,6 +44,11 @@ def scraped(telemetry: Telemetry, name: str) -> dict[tuple[str, ...], float]:
         for sample in family.samples
         if sample.name == name
     }
+
+
+def counted(telemetry: Telemetry, name: str) -> dict[tuple[str, ...], float]:
+    """As `scraped`, without what did not happen."""
+    return {labels: value for labels, value in scraped(telemetry, name).items() if value}
 
 
 def after(*events: Event, begins_at_s: float = NOW_S, every_s: float = 1.0) -> Telemetry:
@@ -65,11 +83,7 @@ def test_models_have_a_state_and_readiness_follows_the_hot_ones() -> None:
         ("hot", "warmed", "1"): 1,
         ("cold", "disk", ""): 1,
     }
-    counts = scraped(telemetry, "pilotlight_models")
-    assert {warmth: count for warmth, count in counts.items() if count} == {
-        ("disk",): 1,
-        ("warmed",): 1,
-    }
+    assert counted(telemetry, "pilotlight_models") == {("cold", "disk"): 1, ("hot", "warmed"): 1}
     assert scraped(telemetry, "pilotlight_reconcile_seconds_count") == {(): 2}
 
 
@@ -118,20 +132,225 @@ def test_the_ledger_is_shown_by_device_and_kind() -> None:
         ("cpu", "leaving"): 0,
         ("cpu", "foreign"): 50 * MIB,
         ("cpu", "free"): 750 * MIB,
+        ("cpu", "capacity"): 1000 * MIB,
     }
     assert scraped(telemetry, "pilotlight_ledger_error_bytes") == {("cpu",): 40 * MIB}
 
 
-def test_what_is_in_quarantine_is_counted() -> None:
+def test_what_is_in_quarantine_now_is_counted_and_named() -> None:
     telemetry = Telemetry(FakeState())
-    telemetry.show(snapshot(model("m"), quarantine={"m": quarantine()}), POLICY, 0.01)
+    rests = quarantine(at_s=time.time(), times=2)
+    over = quarantine(at_s=NOW_S)
+    telemetry.show(snapshot(model("m"), model("n"), quarantine={"m": rests, "n": over}), POLICY, 0)
     assert scraped(telemetry, "pilotlight_quarantined_models") == {(): 1}
+    assert scraped(telemetry, "pilotlight_model_quarantined") == {("m",): 2}
+
+
+def test_hot_models_that_do_not_answer_are_named() -> None:
+    telemetry = Telemetry(FakeState())
+    hot, late, cold = model("hot", tier="hot"), model("late", tier="hot"), model("cold")
+
+    telemetry.show(snapshot(hot, late, cold, serving=holding(hot, 1)), POLICY, 0)
+    assert scraped(telemetry, "pilotlight_hot_model_missing") == {("late",): 1}
+
+    telemetry.show(snapshot(hot, serving=replace(holding(hot, 1), problem="gone")), POLICY, 0)
+    assert scraped(telemetry, "pilotlight_hot_model_missing") == {("hot",): 1}
+
+
+def test_what_the_sidecar_cannot_do_without_is_up_or_not() -> None:
+    telemetry = Telemetry(FakeState())
+    telemetry.show(
+        snapshot(
+            canary=server(problem="no answer"),
+            store_problems=["model m: no manifest"],
+            meter_problem="no /proc",
+            mode=Mode.PAUSED,
+            troubles={"state": "disk full"},
+        ),
+        POLICY,
+        0,
+    )
+    assert scraped(telemetry, "pilotlight_server_up") == {("serving",): 1, ("canary",): 0}
+    assert scraped(telemetry, "pilotlight_store_problems") == {(): 1}
+    assert scraped(telemetry, "pilotlight_meter_up") == {(): 0}
+    assert counted(telemetry, "pilotlight_mode") == {("paused",): 1}
+    assert scraped(telemetry, "pilotlight_check_ok") == {("stage serving",): 1, ("state",): 0}
+
+
+def test_the_last_cycle_that_ended_well_has_a_time() -> None:
+    telemetry = Telemetry(FakeState())
+    assert scraped(telemetry, "pilotlight_last_cycle_timestamp_seconds") == {(): 0}
+    before_s = time.time()
+    telemetry.show(snapshot(), POLICY, 0)
+    (at_s,) = scraped(telemetry, "pilotlight_last_cycle_timestamp_seconds").values()
+    assert before_s <= at_s <= time.time()
+
+
+def test_requests_and_held_memory_are_told_by_model_and_the_rest_together() -> None:
+    telemetry = Telemetry(FakeState())
+    hot = [model(f"hot_{number}", tier="hot") for number in range(NAMED_MODELS - 1)]
+    busy, quiet = model("busy", disk_bytes=3 * MIB), model("quiet", disk_bytes=5 * MIB)
+    telemetry.show(
+        snapshot(
+            *hot,
+            busy,
+            quiet,
+            serving=server(holding(busy, 1), holding(quiet, 1)),
+            canary=holding(busy, 1),
+            recorded={"busy": 1, "quiet": 1},
+            kept=kept("busy", "quiet"),
+            demand={"busy": asked_at(NOW_S - 1, NOW_S)},
+        ),
+        replace(POLICY, budgets={"cpu": 100 * MIB}),
+        0,
+    )
+    assert scraped(telemetry, "pilotlight_model_requests_total") == {("busy",): 2}
+    assert scraped(telemetry, "pilotlight_model_held_bytes") == {
+        ("cpu", "busy"): 3 * MIB,
+        ("cpu", "other"): 5 * MIB,
+    }
+
+
+def test_releases_are_counted_by_state_and_those_that_go_on_say_since_when() -> None:
+    telemetry = Telemetry(FakeState())
+    asking = release(ReleaseState.AWAITING, of="m")
+    paused = release(ReleaseState.SOAKING, of="n", paused_by="ann")
+    done = release(ReleaseState.DONE, of="o", at_s=NOW_S + 5)
+    rejected = {("o", 1): Rejection(at_s=NOW_S, release="o.1", reason="slower")}
+    telemetry.show(snapshot(releases=[asking, paused, done], rejected=rejected), POLICY, 0)
+
+    assert counted(telemetry, "pilotlight_releases") == {
+        ("awaiting",): 1,
+        ("paused",): 1,
+        ("done",): 1,
+    }
+    assert scraped(telemetry, "pilotlight_release_entered_timestamp_seconds") == {
+        ("m", "awaiting", "2"): NOW_S,
+        ("n", "paused", "2"): NOW_S,
+        ("o", "done", "2"): NOW_S + 5,
+    }
+    assert scraped(telemetry, "pilotlight_rejected_versions") == {(): 1}
+
+
+def test_steps_of_a_release_are_timed_its_checks_and_its_end_counted() -> None:
+    telemetry = Telemetry(FakeState())
+    found = release(ReleaseState.ADMITTED)
+    evidence = (
+        Evidence(check="batch 1", ruling=Ruling.PASS, note="as quick"),
+        Evidence(check="outputs", ruling=Ruling.FAIL, note="others"),
+    )
+    telemetry.counts.happened(moved(found), NOW_S)
+    found = found.entered(ReleaseState.CANARY_LOADING, at_s=NOW_S, note="")
+    telemetry.counts.happened(moved(found), NOW_S + 2)
+    telemetry.counts.happened(moved(found.remarked(at_s=NOW_S, note="paused")), NOW_S + 3)
+    found = found.entered(ReleaseState.REFUSED, at_s=NOW_S, note="", evidence=evidence)
+    telemetry.counts.happened(moved(found), NOW_S + 12)
+
+    assert counted(telemetry, "pilotlight_release_step_seconds_sum") == {
+        ("admitted",): 2,
+        ("canary_loading",): 10,
+    }
+    assert counted(telemetry, "pilotlight_release_step_seconds_count") == {
+        ("admitted",): 1,
+        ("canary_loading",): 1,
+    }
+    assert counted(telemetry, "pilotlight_releases_ended_total") == {("refused",): 1}
+    assert counted(telemetry, "pilotlight_release_checks_total") == {("pass",): 1, ("fail",): 1}
+
+
+def test_a_step_that_began_before_this_process_is_not_timed() -> None:
+    telemetry = Telemetry(FakeState())
+    telemetry.counts.happened(moved(release(ReleaseState.REFUSED)), NOW_S)
+    assert counted(telemetry, "pilotlight_release_step_seconds_count") == {}
+    assert counted(telemetry, "pilotlight_releases_ended_total") == {("refused",): 1}
+
+
+def test_the_time_at_rest_between_an_end_and_a_rollback_is_no_step() -> None:
+    telemetry = Telemetry(FakeState())
+    found = release(ReleaseState.DONE)
+    telemetry.counts.happened(moved(found), NOW_S)
+    found = found.entered(ReleaseState.RESTORING, at_s=NOW_S, note="")
+    telemetry.counts.happened(moved(found), NOW_S + 3600)
+    assert counted(telemetry, "pilotlight_release_step_seconds_count") == {}
+
+
+def test_of_many_releases_those_that_go_on_are_named_first() -> None:
+    telemetry = Telemetry(FakeState())
+    over = [
+        release(ReleaseState.DONE, of=f"m{number}", at_s=NOW_S + 1 + number)
+        for number in range(NAMED_MODELS)
+    ]
+    telemetry.show(snapshot(releases=[release(ReleaseState.SOAKING), *over]), POLICY, 0)
+    named = scraped(telemetry, "pilotlight_release_entered_timestamp_seconds")
+    assert len(named) == NAMED_MODELS
+    assert ("m", "soaking", "2") in named
+    assert ("m0", "done", "2") not in named
+
+
+def test_what_the_gateway_counts_is_told_by_code_and_by_model() -> None:
+    telemetry = Telemetry(FakeState())
+    answers = {
+        Answered(version=None, code="200", warmth="hit"): 5,
+        Answered(version=2, code="200", warmth="hit"): 2,
+        Answered(version=None, code="grpc:0", warmth="cold"): 1,
+        Answered(version=None, code="grpc:14", warmth="hit"): 3,
+        Answered(version=None, code="503", warmth="refused"): 4,
+    }
+    traffic = {
+        "m": Traffic(answers=answers, p50_ms=2.0, p99_ms=9.0),
+        "gone": Traffic(answers={Answered(version=None, code="200", warmth="hit"): 1}),
+    }
+    telemetry.show(snapshot(model("m"), traffic=traffic), POLICY, 0)
+
+    assert scraped(telemetry, "pilotlight_gateway_requests_total") == {
+        ("200", "http", "hit"): 8,
+        ("0", "grpc", "cold"): 1,
+        ("14", "grpc", "hit"): 3,
+        ("503", "http", "refused"): 4,
+    }
+    assert scraped(telemetry, "pilotlight_gateway_failures_total") == {(): 3}
+    assert scraped(telemetry, "pilotlight_gateway_model_requests_total") == {
+        ("m", "hit"): 7,
+        ("m", "cold"): 1,
+        ("m", "failed"): 3,
+        ("m", "refused"): 4,
+    }
+    assert scraped(telemetry, "pilotlight_gateway_model_latency_seconds") == {
+        ("m", "0.5"): 0.002,
+        ("m", "0.99"): 0.009,
+    }
+
+
+def test_what_can_be_counted_begins_at_zero_so_that_its_first_time_is_seen() -> None:
+    telemetry = Telemetry(FakeState())
+    assert set(scraped(telemetry, "pilotlight_events_total")) == {(name,) for name in EventName}
+    assert scraped(telemetry, "pilotlight_load_failures_total") == {("serving",): 0, ("canary",): 0}
+
+
+def test_loads_that_fail_are_counted_by_server() -> None:
+    telemetry = after(event(EventName.LOAD_FAILED, seconds=1.0, reason="no"))
+    assert counted(telemetry, "pilotlight_load_failures_total") == {("serving",): 1}
+
+
+def test_bytes_that_are_read_ahead_are_added_up() -> None:
+    telemetry = after(
+        event(EventName.FILES_READ_AHEAD, bytes=3), event(EventName.FILES_READ_AHEAD, bytes=4)
+    )
+    assert scraped(telemetry, "pilotlight_read_ahead_bytes_total") == {(): 7}
+
+
+async def test_an_audit_row_that_is_lost_is_counted() -> None:
+    state = FakeState()
+    telemetry = Telemetry(state)
+    state.problem = "disk full"
+    await telemetry.record(event(EventName.DRIFT, kind="loaded"))
+    assert scraped(telemetry, "pilotlight_audit_rows_lost_total") == {(): 1}
 
 
 def test_a_load_is_timed_by_what_took_the_time() -> None:
     loaded = event(EventName.MODEL_LOADED, seconds=3.0, load_s=1.5, warm_up_s=0.5, verify_s=0.1)
     telemetry = after(loaded)
-    assert scraped(telemetry, "pilotlight_load_seconds_sum") == {
+    assert counted(telemetry, "pilotlight_load_seconds_sum") == {
         ("load",): 1.5,
         ("warmup",): 0.5,
         ("verify",): 0.1,
@@ -150,7 +369,7 @@ def test_evictions_are_counted_by_what_they_were_for() -> None:
         event(EventName.MODEL_EVICTED, budget_bytes=1, foreign_bytes=2),
         event(EventName.MODEL_LET_GO, idle_s=9.0),
     )
-    assert scraped(telemetry, "pilotlight_evictions_total") == {
+    assert counted(telemetry, "pilotlight_evictions_total") == {
         ("demand",): 1,
         ("prewarm",): 1,
         ("budget",): 1,
@@ -170,7 +389,7 @@ def test_a_model_loaded_ahead_is_used_by_its_first_request_after_that() -> None:
     for asked_s in (NOW_S - 1, NOW_S + 1, NOW_S + 2):
         look = snapshot(model("m"), kept=kept("m", since_s=NOW_S), demand={"m": asked_at(asked_s)})
         telemetry.show(look, POLICY, 0.01)
-    assert scraped(telemetry, "pilotlight_prewarm_total") == {("used",): 1}
+    assert counted(telemetry, "pilotlight_prewarm_total") == {("used",): 1}
 
 
 def test_a_model_loaded_ahead_is_wasted_when_it_goes_before_any_request() -> None:
@@ -180,19 +399,39 @@ def test_a_model_loaded_ahead_is_wasted_when_it_goes_before_any_request() -> Non
         event(EventName.MODEL_KEPT),
         event(EventName.MODEL_LET_GO),
     )
-    assert scraped(telemetry, "pilotlight_prewarm_total") == {("wasted",): 1}
+    assert counted(telemetry, "pilotlight_prewarm_total") == {("wasted",): 1}
 
 
 def test_drift_is_counted_by_kind() -> None:
     telemetry = after(event(EventName.DRIFT, kind="unloaded", versions="1"))
-    assert scraped(telemetry, "pilotlight_drift_total") == {("unloaded",): 1}
+    assert counted(telemetry, "pilotlight_drift_total") == {("unloaded",): 1}
 
 
 def test_waits_are_timed_by_how_they_ended() -> None:
     telemetry = Telemetry(FakeState())
     telemetry.counts.waited(1.5, "cold")
     telemetry.counts.waited(0.5, "joined")
-    assert scraped(telemetry, "pilotlight_cold_wait_seconds_sum") == {
+    assert counted(telemetry, "pilotlight_cold_wait_seconds_sum") == {
         ("cold",): 1.5,
         ("joined",): 0.5,
     }
+
+
+async def test_who_waits_longest_for_a_load_is_told() -> None:
+    telemetry, waiting = Telemetry(FakeState()), Waiting()
+    telemetry.registry.register(GatewayGauges(Router(None, OWN, telemetry), waiting))
+    assert scraped(telemetry, "pilotlight_longest_wait_seconds") == {(): 0}
+
+    first = asyncio.create_task(waiting.wait_for("m", 60))
+    await asyncio.sleep(0)
+    between_s = time.time()
+    second = asyncio.create_task(waiting.wait_for("n", 60))
+    await asyncio.sleep(0)
+    at_least_s = time.time() - between_s
+    (waited_s,) = scraped(telemetry, "pilotlight_longest_wait_seconds").values()
+    assert at_least_s < waited_s < 60
+
+    first.cancel()
+    second.cancel()
+    await asyncio.gather(first, second, return_exceptions=True)
+    assert scraped(telemetry, "pilotlight_longest_wait_seconds") == {(): 0}

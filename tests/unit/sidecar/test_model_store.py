@@ -2,15 +2,22 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from contract.errors import InvalidArtifact
 from contract.intent import Tier
 from contract.layout import Store
+from contract.samples import GoldenSample, write_golden
 from sidecar.adapters.model_store import StoreFolder
 from tests.builders import publish
+from tests.chains import publish_chain
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -59,6 +66,30 @@ async def test_a_renamed_version_folder_is_refused(store: Store) -> None:
     assert "is of m version 2; a version folder cannot be renamed" in problems[0]
 
 
+async def test_an_ensemble_is_known_with_the_models_of_its_steps(store: Store) -> None:
+    publish_chain(store, "x", {"m": 2, "other": 1})
+
+    models, problems = await StoreFolder(store, {}).scan()
+
+    assert problems == ()
+    assert models["x"].versions[1].manifest.composing == {"m": 2, "other": 1}
+    assert models["x"].parts == {"m", "other"}
+
+
+async def test_an_ensemble_of_ensembles_is_named_and_left_out(store: Store) -> None:
+    publish_chain(store, "x", {"m": 2})
+    publish_chain(store, "y", {"x": 1})
+
+    models, problems = await StoreFolder(store, {}).scan()
+
+    assert "x" in models
+    assert "y" not in models
+    assert problems == (
+        "y: it is an ensemble of x, which is an ensemble too; chain the models of that one in its "
+        "place",
+    )
+
+
 async def test_a_damaged_intent_is_named_and_the_model_has_the_default(store: Store) -> None:
     store.intent("m").write_text('{"tier": "lukewarm"}')
     models, problems = await StoreFolder(store, {}).scan()
@@ -88,6 +119,37 @@ async def test_a_missing_and_an_empty_store_say_so(tmp_path: Path) -> None:
     root.mkdir()
     _, problems = await StoreFolder(Store(root), {}).scan()
     assert problems == (f"model repository {root} is empty; run `make repo`",)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may read everything, and the user of a container may not."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+async def test_a_store_that_this_user_may_not_read_says_so_and_is_read_when_it_may(
+    store: Store,
+) -> None:
+    folder = StoreFolder(store, {})
+    store.root.chmod(0o000)
+    with as_nobody():
+        models, problems = await folder.scan()
+    store.root.chmod(0o755)
+    assert models == {}
+    assert problems == (
+        f"model repository {store.root} cannot be read: Permission denied; mount it there, and "
+        "let this user read it",
+    )
+
+    models, problems = await folder.scan()
+    assert sorted(models) == ["m", "n"]
+    assert problems == ()
 
 
 async def test_damage_compares_every_file_with_the_manifest(store: Store) -> None:
@@ -178,3 +240,19 @@ async def test_a_store_that_is_slow_to_scan_is_known_as_it_was_until_somebody_sc
     await reader.scan()
     models, _ = await reader.known()
     assert sorted(models["n"].versions) == [1, 2]
+
+
+async def test_golden_samples_of_a_sequence_are_without_what_only_triton_writes(
+    store: Store,
+) -> None:
+    files = store.version("m", 1)
+    files.config.write_text(
+        'sequence_batching { control_input { name: "start" '
+        "control { kind: CONTROL_SEQUENCE_START } } }"
+    )
+    one = np.ones((1, 1), np.float32)
+    write_golden(files.golden, [GoldenSample({"x": one, "start": one}, {"y": one})])
+
+    (sample,) = await StoreFolder(store, {}).golden("m", 1)
+
+    assert list(sample.inputs) == ["x"]

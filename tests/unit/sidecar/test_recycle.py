@@ -48,7 +48,8 @@ def test_a_server_that_leaks_is_restarted_and_all_comes_back(tmp_path: Path) -> 
 def test_a_restart_is_only_proposed_unless_it_is_wanted(tmp_path: Path) -> None:
     async def story(rig: Rig) -> None:
         leaking(rig, Recycle.PROPOSE)
-        await rig.until(lambda: rig.told().count("memory_leaked") >= 3, "leaks are told")
+        told = rig.told
+        await rig.until(lambda: told().count("memory_leaked") >= 3, "leaks are told", limit_s=900)
         assert "server_ended" not in rig.told()
         assert rig.sidecar.world.board.leaked_bytes >= 3 * LEAK_BYTES
 

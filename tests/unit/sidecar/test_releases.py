@@ -19,6 +19,7 @@ from sidecar.runtime.releases import SUPERSEDED_WITHIN_S, Releases
 from sidecar.runtime.requests import Requests
 from sidecar.runtime.route import Router
 from sidecar.runtime.telemetry import Telemetry
+from sidecar.runtime.trains import Trains
 from tests.builders import publish, release, signature, tensor
 from tests.fakes.gateway import OWN, FakeGateway
 from tests.fakes.state import FakeState
@@ -53,6 +54,7 @@ class Desk:
         world = world_of(self.store, self.state, router=router)
         self.records = world.records
         self.releases = Releases(world, Requests(world, lambda: Profile.PRODUCTION))
+        self.trains = Trains(world)
 
     async def serve(self, version: int = 1, *, found: Release | None = None) -> None:
         """`found` is the model's newest release."""
@@ -216,6 +218,29 @@ async def test_requests_are_not_shifted_while_others_answer_them_too(tmp_path: P
     assert refused.code == "not_alone"
     assert "release on each of them" in refused.detail
     await desk.releases.begin("m", 2, actor="a")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda desk: desk.releases.begin("m", 4, actor="a", strategy=SHIFT),
+        lambda desk: desk.trains.begin(["m"], actor="a", strategy=SHIFT),
+    ],
+    ids=["release", "train"],
+)
+async def test_requests_of_a_sequence_are_not_shared_between_versions(
+    tmp_path: Path, asked: Callable[[Desk], Awaitable[object]]
+) -> None:
+    desk = Desk(tmp_path, gateway=True)
+    await desk.serve()
+    config = desk.store.version("m", 4).config
+    batching = "dynamic_batching { preferred_batch_size: [4] }"
+    config.write_text(config.read_text().replace(batching, "sequence_batching { }"))
+
+    refused = await desk.refused(asked(desk))
+
+    assert refused.code == "stateful_model"
+    assert "leave shift out" in refused.detail
 
 
 # A version that the evidence was against.

@@ -312,11 +312,10 @@ def test_a_secret_is_read_without_its_newline(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret\n")
 
     assert read_secret(tmp_path / "token") == "secret"
-    assert read_secret(None) is None
 
 
 def test_a_secret_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSettings, match=r"secret file cannot be read: .*token"):
+    with pytest.raises(InvalidSettings, match=r"token cannot be read: No such file or d"):
         read_secret(tmp_path / "token")
     (tmp_path / "token").write_text("\n")
     with pytest.raises(InvalidSettings, match="token is empty; write the secret into it"):

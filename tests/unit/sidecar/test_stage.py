@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from contract.layout import Store
-from sidecar.adapters.stage import StageFolder
+from sidecar.adapters.stage import MARK, StageFolder
 from sidecar.core.wanted import Placement
+from sidecar.errors import StageUnusable
 from tests.builders import publish
 
 
@@ -154,6 +155,33 @@ async def test_warm_up_data_follows_the_leading_version(
     ).read_bytes()
 
 
+async def test_labels_are_copied_like_warm_up_data(
+    stage: StageFolder, root: Path, store: Store
+) -> None:
+    for version, classes in ((1, "no\nyes\n"), (2, "no\nyes\n"), (3, "good\nbad\n")):
+        store.version("m", version).labels.mkdir()
+        (store.version("m", version).labels / "y.txt").write_text(classes)
+    await stage.write("m", wanted(1))
+    before = times(root / "m/labels/y.txt")
+
+    await stage.write("m", wanted(1, 2))
+    assert times(root / "m/labels/y.txt") == before
+    await stage.write("m", wanted(1, 3))
+    assert (root / "m/labels/y.txt").read_text() == "good\nbad\n"
+
+
+async def test_variants_of_a_config_stay_in_the_store(
+    stage: StageFolder, root: Path, store: Store
+) -> None:
+    """Triton would take one instead of the config that says which versions to serve."""
+    store.version("m", 1).configs.mkdir()
+    (store.version("m", 1).configs / "gpu.pbtxt").write_text('name: "m"')
+
+    await stage.write("m", wanted(1))
+
+    assert "m/configs" not in contents(root)
+
+
 async def test_a_config_that_was_half_written_by_a_dead_process_is_never_seen(
     stage: StageFolder, root: Path
 ) -> None:
@@ -193,6 +221,65 @@ async def test_clearing_what_is_gone_already_is_done(stage: StageFolder) -> None
     await stage.clear("m")
 
     assert await stage.read() == {}
+
+
+async def test_a_config_that_stays_the_same_is_newer_without_being_written(
+    stage: StageFolder, root: Path
+) -> None:
+    """On a full disk there is room for nothing else."""
+    await stage.write("m", wanted(1))
+    before = (root / "m" / "config.pbtxt").stat()
+
+    await stage.write("m", wanted(1))
+
+    after = (root / "m" / "config.pbtxt").stat()
+    assert after.st_ino == before.st_ino
+    assert after.st_mtime_ns > before.st_mtime_ns
+
+
+async def test_a_mark_leads_to_the_store_and_is_no_model(
+    stage: StageFolder, root: Path, store: Store
+) -> None:
+    await stage.write("m", wanted(1))
+
+    mark = await stage.mark()
+
+    assert mark.of_store
+    assert (root / mark.name).resolve() == store.root.resolve()
+    assert not (root / mark.name).readlink().is_absolute()
+    assert (await stage.read()).keys() == {"m"}
+    await stage.unmark()
+    assert not (root / mark.name).is_symlink()
+    await stage.unmark()
+
+
+async def test_a_mark_that_a_dead_process_left_is_replaced(
+    stage: StageFolder, root: Path, store: Store
+) -> None:
+    await stage.read()
+    (root / MARK).symlink_to("nowhere")
+
+    mark = await stage.mark()
+
+    assert (root / mark.name).resolve() == store.root.resolve()
+
+
+async def test_without_a_store_there_is_a_mark_that_leads_nowhere_else(tmp_path: Path) -> None:
+    stage = StageFolder(tmp_path, Store(tmp_path / "nothing"))
+
+    mark = await stage.mark()
+
+    assert not mark.of_store
+    assert (tmp_path / mark.name).is_dir()
+
+
+async def test_a_stage_that_is_a_file_is_told_with_what_to_do(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    stage = StageFolder(tmp_path / "file", store)
+
+    for use in (stage.read, stage.mark, lambda: stage.write("m", wanted(1))):
+        with pytest.raises(StageUnusable, match=r"stage .*file cannot be \w+: .*; free its disk"):
+            await use()
 
 
 async def test_a_folder_that_no_sidecar_wrote_is_not_deleted(
