@@ -1,37 +1,32 @@
-"""A client of the sidecar's REST API."""
+"""The REST API as the commands use it: paths in, JSON objects out, whatever they have in them.
+
+Programs use `pilotlight.client`, whose connections and errors these are.
+"""
 
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-import httpx2
+from pilotlight.client import wire
+from pilotlight.client.bodies import OperationBody
+from pilotlight.client.client import READY_OR_NOT, TIMEOUT_S
+from pilotlight.client.errors import ClientError, OperationFailed, StillRunning, Unreachable
+from pilotlight.client.shells import SyncShell, Target
+from pilotlight.client.steps import change, ended, exchange
+from pilotlight.client.streams import Pages
+from pilotlight.client.wire import Answer, Request
 
-POLL_S = 0.05
-TIMEOUT_S = 10.0
-SILENT_S = 40.0
-"""An event stream that says nothing for so long is dead; a live one comments every 15 s."""
+__all__ = ["Admin", "AdminError", "OperationFailed", "Unreachable"]
 
-
-class AdminError(Exception):
-    """The sidecar could not be reached, or answered with a problem."""
-
-
-class Unreachable(AdminError):
-    """Nobody answers, or no longer."""
-
-
-class OperationFailed(AdminError):
-    """A long action ended without success."""
+AdminError = ClientError
 
 
 class Admin:
     """One sidecar. Bodies are the JSON objects of its OpenAPI document."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._client = httpx2.Client(base_url=url, headers=headers, timeout=TIMEOUT_S)
+        self._shell = SyncShell(Target(url=url, token=token, timeout_s=TIMEOUT_S))
 
     def __enter__(self) -> Self:
         return self
@@ -42,18 +37,18 @@ class Admin:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._client.close()
+        self._shell.close()
 
     def get(self, path: str) -> dict[str, Any]:
         """What is at a path such as `/v1/devices`."""
-        return self._call("GET", path)
+        return self._call(wire.get(path))
 
     def models(self, **filters: str | None) -> list[dict[str, Any]]:
         """All that pass the filters `tier` and `warmth`, however many pages they take."""
         return list(self._pages("/v1/models", "models", filters))
 
     def model(self, name: str) -> dict[str, Any]:
-        return self.get(f"/v1/models/{name}")
+        return self.get(wire.path("/v1/models/{name}", name=name))
 
     def release(self, path: str) -> dict[str, Any]:
         return self.get(path)
@@ -69,15 +64,16 @@ class Admin:
             AdminError: also when the name is neither's.
         """
         newest = next(self.releases(model=name, page_size="1"), None)
-        return newest or self.get(f"/v1/releases/{name}")
+        return newest or self.get(wire.path("/v1/releases/{name}", name=name))
 
     def follow(self, release: str) -> Iterator[dict[str, Any]]:
         """A release now and after each change, until it or the sidecar ends."""
-        return self._stream(f"{release}/stream", {})
+        return self._stream(wire.listen_to(f"{release}/stream"))
 
-    def readiness(self) -> dict[str, Any]:
-        """What `/readyz` says, ready or not."""
-        return self._call("GET", "/readyz", allowed=(200, 503))
+    def readiness(self, *, verbose: bool = False) -> dict[str, Any]:
+        """What `/readyz` says, ready or not; `verbose` tells all checks."""
+        query = wire.given(verbose=verbose or None)
+        return self._call(wire.get("/readyz", query, allowed=READY_OR_NOT))
 
     def is_reachable(self) -> bool:
         """Whether a sidecar answers at all."""
@@ -94,7 +90,7 @@ class Admin:
 
         `timeout_s` is how long the answer may take; without a body it is empty.
         """
-        return self._call("POST", path, body, timeout_s=timeout_s)
+        return self._call(wire.post(path, body, wait_s=max(0.0, timeout_s - TIMEOUT_S)))
 
     def change_spec(self, model: str, patch: Mapping[str, str | None]) -> dict[str, Any]:
         """Merge a patch into what is wanted of a model.
@@ -102,7 +98,7 @@ class Admin:
         Raises:
             AdminError: also when somebody else changed it since it was read.
         """
-        return self._change("PATCH", f"/v1/models/{model}/spec", dict(patch))
+        return self._change("PATCH", f"/v1/models/{model}/spec", patch)
 
     def gateway(self) -> dict[str, Any] | None:
         """None where there is none."""
@@ -119,7 +115,7 @@ class Admin:
         Raises:
             AdminError: also when somebody else changed it since it was read.
         """
-        return self._change("PUT", f"/v1/models/{model}/traffic", dict(steering))
+        return self._change("PUT", f"/v1/models/{model}/traffic", steering)
 
     def end_steering(self, model: str) -> None:
         """Raises AdminError as `steer` does."""
@@ -127,7 +123,7 @@ class Admin:
 
     def clear_rejection(self, model: str, version: int) -> None:
         """Let a version that was rejected be released again."""
-        self._call("DELETE", f"/v1/models/{model}/versions/{version}/rejection")
+        self._call(wire.delete(f"/v1/models/{model}/versions/{version}/rejection"))
 
     def recording(self, model: str) -> dict[str, Any]:
         """Which of a model's requests are to be kept, and how many are."""
@@ -135,7 +131,7 @@ class Admin:
 
     def record(self, model: str, said: Mapping[str, Any]) -> dict[str, Any]:
         """Replace what is said of it. Raises AdminError as `steer` does."""
-        return self._change("PUT", f"/v1/models/{model}/recording", dict(said))
+        return self._change("PUT", f"/v1/models/{model}/recording", said)
 
     def end_recording(self, model: str) -> None:
         """Forget all that was kept. Raises AdminError as `steer` does."""
@@ -151,9 +147,7 @@ class Admin:
 
     def events(self, *, model: str | None, after: int | None) -> Iterator[dict[str, Any]]:
         """Entries as they come in, behind an id or from now on, until the sidecar stops."""
-        return self._stream(
-            "/v1/events", _given(model=model, after=None if after is None else str(after))
-        )
+        return self._stream(wire.listen_to("/v1/events", wire.given(model=model, after=after)))
 
     def wait(
         self,
@@ -163,98 +157,44 @@ class Admin:
     ) -> dict[str, Any]:
         """The ended operation; `watch` sees it each time it is looked at.
 
+        The sidecar may go and come back meanwhile.
+
         Raises:
             OperationFailed: it ended with an error, or `timeout_s` passed.
         """
-        deadline_s = time.monotonic() + timeout_s
-        while True:
-            now = self._call("GET", operation["location"])
-            watch(now)
-            if now["done"]:
-                if now["error"]:
-                    raise OperationFailed(f"{now['kind']} of {now['model']}: {now['error']}")
-                return now
-            if time.monotonic() > deadline_s:
-                raise OperationFailed(
-                    f"{now['kind']} of {now['model']} goes on after {timeout_s:g} s; look at "
-                    f"{now['location']}"
-                )
-            time.sleep(POLL_S)
+
+        def read(answer: Answer) -> dict[str, Any]:
+            found = answer.json()
+            watch(found)
+            return found
+
+        now = self._shell.play(
+            ended(operation["location"], read, lambda seen: bool(seen["done"]), timeout_s)
+        )
+        if not now["done"]:
+            raise StillRunning(OperationBody.model_validate(now), timeout_s)
+        if now["error"]:
+            raise OperationFailed(OperationBody.model_validate(now))
+        return now
 
     def _pages(
         self, path: str, items: str, filters: Mapping[str, str | None]
     ) -> Iterator[dict[str, Any]]:
-        query = _given(**filters)
-        while True:
-            page = self._call("GET", path, query=query)
-            yield from page[items]
-            if page["next_page_token"] is None:
-                return
-            query["page_token"] = page["next_page_token"]
+        def read(answer: Answer) -> tuple[list[dict[str, Any]], str | None]:
+            page = answer.json()
+            return page[items], page["next_page_token"]
 
-    def _stream(self, path: str, parameters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        try:
-            with self._client.sse(
-                path,
-                params=parameters,
-                timeout=httpx2.Timeout(TIMEOUT_S, read=SILENT_S),
-            ) as source:
-                if source.response.is_error:
-                    source.response.read()
-                    raise _refused(source.response)
-                for event in source:
-                    yield json.loads(event.data)
-        except httpx2.TransportError as error:
-            raise self._unreachable(error) from error
+        return self._shell.pages(Pages(first=wire.get(path, wire.given(**filters)), read=read))
 
-    def _change(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Change an object as it is now."""
-        tag = self._send("GET", path).headers.get("etag")
-        condition = {"If-Match": tag} if tag else {"If-None-Match": "*"}
-        return self._call(method, path, body, headers=condition)
+    def _stream(self, request: Request) -> Iterator[dict[str, Any]]:
+        for told in self._shell.listen(request):
+            yield json.loads(told.data)
 
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: dict[str, Any] | None = None,
-        **how: Any,
+    def _change(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        answer = self._send(method, path, body, **how)
-        content: dict[str, Any] = answer.json() if answer.content else {}
-        return content
+        """Change an object as it is now."""
+        return self._shell.play(change(method, path, body)).json()
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        body: dict[str, Any] | None = None,
-        *,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        allowed: Sequence[int] = (200, 202, 204),
-        timeout_s: float = TIMEOUT_S,
-    ) -> httpx2.Response:
-        try:
-            answer = self._client.request(
-                method, path, json=body, params=query, headers=headers, timeout=timeout_s
-            )
-        except httpx2.TransportError as error:
-            raise self._unreachable(error) from error
-        if answer.status_code not in allowed:
-            raise _refused(answer)
-        return answer
-
-    def _unreachable(self, error: httpx2.TransportError) -> Unreachable:
-        return Unreachable(
-            f"no sidecar at {self._client.base_url}: {error}; start one with `make serve`"
-        )
-
-
-def _refused(answer: httpx2.Response) -> AdminError:
-    content = answer.json()
-    return AdminError(f"{answer.status_code} {content['code']}: {content['detail']}")
-
-
-def _given(**parameters: str | None) -> dict[str, str]:
-    return {name: value for name, value in parameters.items() if value is not None}
+    def _call(self, request: Request) -> dict[str, Any]:
+        return self._shell.play(exchange(request)).json()

@@ -1,90 +1,194 @@
-"""The command `pilotlight`."""
+"""The command `pilotlight`.
 
-from collections.abc import Callable
+A command's module is imported when the command is called: many of them need libraries that take
+longer to import than another command takes to run.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from pilotlight.commands.ask import (
-    drain_command,
-    ensure_command,
-    load_command,
-    pause_command,
-    resume_command,
-    set_command,
-    unload_command,
-    unquarantine_command,
-    unreject_command,
-)
-from pilotlight.commands.build import build_command
-from pilotlight.commands.demo import demo_command
-from pilotlight.commands.events import audit_command, events_command
-from pilotlight.commands.history import history_command
-from pilotlight.commands.plan import plan_command
-from pilotlight.commands.recording import recording_command
-from pilotlight.commands.release import (
-    abort_command,
-    promote_command,
-    release_command,
-    rollback_command,
-    watch_command,
-)
-from pilotlight.commands.replay import replay_command
-from pilotlight.commands.report import report_command
-from pilotlight.commands.run import serve_command, up_command
-from pilotlight.commands.show import explain_command, status_command
-from pilotlight.commands.traffic import gateway_command, traffic_command
-from pilotlight.commands.train import train_command
+from pilotlight import commands
+from pilotlight.commands.output import CommandFailed, ExitCode, Output, use_lookalikes
+from pilotlight.commands.running import Command
 
-app = typer.Typer(
-    help="No user of a model meets a cold start: build, serve and release models on Triton.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+HELP = """No user of a model meets a cold start: build, serve and release models on Triton.
 
-_COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+[bold]pilotlight build models.yaml[/]   a recipe becomes a model repository
+[bold]pilotlight up[/]                  Tritons, gateway and sidecar on this machine
+[bold]pilotlight release ranker 2[/]    a version is proven, then promoted
+
+Next: [bold]pilotlight status -w[/] to look, [bold]pilotlight doctor[/] if something is amiss,
+[bold]pilotlight COMMAND --help[/] for examples; [bold]--json[/] in scripts.
+"""
+EPILOG = "[bold]Exit codes[/]\n" + "\n".join(f"  {code:3}  {code.meaning}" for code in ExitCode)
+
+COMMANDS: dict[str, dict[str, str]] = {
     "Build and run": {
-        "build": build_command,
-        "up": up_command,
-        "serve": serve_command,
-        "demo": demo_command,
+        "init": "init",
+        "build": "build",
+        "prune": "prune",
+        "lint": "lint",
+        "costs": "costs",
+        "verify": "verify",
+        "up": "run",
+        "serve": "run",
+        "demo": "demo",
+        "schema": "schema",
     },
     "Look": {
-        "status": status_command,
-        "explain": explain_command,
-        "plan": plan_command,
-        "events": events_command,
-        "audit": audit_command,
-        "replay": replay_command,
+        "status": "show",
+        "doctor": "show",
+        "explain": "show",
+        "plan": "plan",
+        "policy": "plan",
+        "operations": "show",
+        "whoami": "show",
+        "events": "events",
+        "audit": "events",
+        "replay": "replay",
     },
     "Models": {
-        "load": load_command,
-        "unload": unload_command,
-        "ensure": ensure_command,
-        "set": set_command,
-        "unquarantine": unquarantine_command,
+        "load": "ask",
+        "unload": "ask",
+        "ensure": "ask",
+        "set": "ask",
+        "unquarantine": "ask",
     },
     "Releases": {
-        "release": release_command,
-        "train": train_command,
-        "watch": watch_command,
-        "promote": promote_command,
-        "abort": abort_command,
-        "rollback": rollback_command,
-        "unreject": unreject_command,
-        "history": history_command,
-        "report": report_command,
+        "release": "release",
+        "watch": "release",
+        "promote": "release",
+        "abort": "release",
+        "rollback": "release",
+        "train": "train",
+        "trains": "train",
+        "releases": "history",
+        "history": "history",
+        "report": "report",
+        "unreject": "ask",
     },
     "Requests of clients": {
-        "gateway": gateway_command,
-        "traffic": traffic_command,
-        "recording": recording_command,
+        "gateway": "traffic",
+        "traffic": "traffic",
+        "recording": "recording",
     },
     "A release, or the whole sidecar": {
-        "pause": pause_command,
-        "resume": resume_command,
-        "drain": drain_command,
+        "pause": "ask",
+        "resume": "ask",
+        "drain": "ask",
     },
 }
-for _panel, _commands in _COMMANDS.items():
-    for _name, _command in _commands.items():
-        app.command(_name, rich_help_panel=_panel)(_command)
+"""The module of each, under the headings of help. There it is the function `NAME_command`."""
+_PANELS = {name: panel for panel, names in COMMANDS.items() for name in names}
+_MODULES = {name: module for names in COMMANDS.values() for name, module in names.items()}
+
+
+def find(name: str) -> Command:
+    """Import a command."""
+    module = import_module(f"{commands.__name__}.{_MODULES[name]}")
+    found: Command = getattr(module, f"{name}_command")
+    return found
+
+
+@cache
+def _docstrings(module: str) -> dict[str, str | None]:
+    """Of a module's functions; it is read, not imported."""
+    source = Path(commands.__path__[0], f"{module}.py").read_text(encoding="utf-8")
+    functions = (each for each in ast.parse(source).body if isinstance(each, ast.FunctionDef))
+    return {each.name: ast.get_docstring(each) for each in functions}
+
+
+class _Parsers(Mapping[str, Any]):
+    """What reads a command's arguments; imports it where it is looked up."""
+
+    def __getitem__(self, name: str) -> Any:
+        found = find(name)
+        examples = "\n".join(f"  $ {escape(example)}" for example in found.examples)
+        epilog = f"[bold]Examples[/]\n{examples}"
+        alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        alone.command(name, epilog=epilog, rich_help_panel=_PANELS[name])(found.run)
+        return get_command(alone)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+class _Group(TyperGroup):
+    """Imports a command to call it, not to list it.
+
+    It says in JSON too what cannot be understood, where JSON is asked for.
+    """
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Parsers()  # type: ignore[assignment]  # nobody adds to it
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command as it is listed: without arguments."""
+        if cmd_name not in _MODULES:
+            return None
+        told = _docstrings(_MODULES[cmd_name])[f"{cmd_name}_command"]
+        return TyperCommand(cmd_name, help=told, rich_help_panel=_PANELS[cmd_name])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, self.commands[name] if name else None, rest
+
+    def main(self, *args: Any, **how: Any) -> Any:
+        use_lookalikes()
+        return super().main(*args, **how)
+
+    def invoke(self, ctx: Any) -> Any:
+        as_json = "--json" in ctx.args
+        try:
+            return super().invoke(ctx)
+        except typer.TyperException as error:
+            if not as_json:
+                raise
+            message, code = error.format_message(), ExitCode.USAGE
+            Output.open(as_json=True).fail(CommandFailed(message, code="usage", exit_code=code))
+
+
+app = typer.Typer(
+    cls=_Group,
+    help=HELP,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001  (typer's way to call)
+    if wanted:
+        # Half of what this takes.
+        from importlib.metadata import version  # noqa: PLC0415
+
+        typer.echo(f"pilotlight {version('pilotlight')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Say the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass

@@ -1,10 +1,10 @@
-"""Where things are in a checkout."""
+"""Where things are: the example comes with the package, all else goes into the current folder."""
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-WORK = ROOT / ".pilotlight"
+EXAMPLE = (Path(__file__).parent / "example").resolve()
+MODEL_REPOSITORY = Path("model_repository")
+WORK = Path(".pilotlight")
 EMBEDDED = WORK / "embedded"
 ENVOY = WORK / "envoy"
-EXAMPLE = ROOT / "examples" / "recommender"
-MODEL_REPOSITORY = ROOT / "model_repository"
+ONNXRUNTIMES = WORK / "onnxruntime"

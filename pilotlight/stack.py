@@ -103,9 +103,11 @@ class Stack:
         settings = self._write_settings(
             store, ports, key_file, soak_s, with_gateway=envoy is not None
         )
+        # -P: a folder here that is named like a package of ours must not shadow it.
+        pilotlight = [sys.executable, "-P", "-m", "pilotlight"]
         self.sidecar = Process(
             name="sidecar",
-            command=[sys.executable, "-m", "pilotlight", "serve", "--settings", str(settings)],
+            command=[*pilotlight, "serve", "--settings", str(settings)],
             log=self.logs / "sidecar.log",
         )
         self.gateway = None if envoy is None else self._gateway(envoy, settings, ports)
@@ -210,7 +212,7 @@ class Stack:
             for server in self._tritons
         }
         settings: dict[str, Any] = {
-            "store": str(store),
+            "store": str(store.absolute()),
             "state": str(self._home / "state.sqlite"),
             "servers": servers,
             "api": {"port": ports.api},

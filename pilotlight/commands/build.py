@@ -1,83 +1,216 @@
 """`pilotlight build`: a recipe into a model repository."""
 
-import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 
-from generator.build import build
-from generator.errors import GeneratorError
-from generator.events import BuildEvent, BuildReport, Failed
-from pilotlight.commands.output import fail
-from pilotlight.paths import EXAMPLE, MODEL_REPOSITORY
+from pilotlight.commands.building import named, shown, told
+from pilotlight.commands.output import CommandFailed, ExitCode, Output
+from pilotlight.commands.running import command
+from pilotlight.paths import EMBEDDED, EXAMPLE, MODEL_REPOSITORY, ONNXRUNTIMES
+from pilotlight.views.words import counted
+from pilotlight.watch import look, wait_for_change
 
-STYLES = {"built": "green", "unchanged": "dim", "failed": "red"}
-
-
-def default_jobs() -> int:
-    """An export takes one core and up to about 2.7 GB for a model with 2.4 GB of weights."""
-    return max(1, (os.cpu_count() or 2) // 2)
+if TYPE_CHECKING:
+    from generator.events import BuildReport
+    from generator.reproducible import Differs
+    from generator.site import DryRun
 
 
+@command(
+    "pilotlight build models.yaml",
+    "pilotlight build models.yaml --store /srv/models --triton 24.10",
+    "pilotlight build models.yaml --watch",
+    "pilotlight build models.yaml --json | jq -r 'select(.stage == \"failed\").model'",
+    extra="generator",
+)
 def build_command(
-    recipe: Annotated[Path, typer.Argument(help="What to build.")] = EXAMPLE / "models.yaml",
-    store: Annotated[Path, typer.Option(help="Where to publish.")] = MODEL_REPOSITORY,
-    jobs: Annotated[int, typer.Option(help="Models exported at once.", min=1)] = default_jobs(),
+    out: Output,
+    *,
+    recipe: Annotated[
+        Path, typer.Argument(help="What to build.", show_default="the example")
+    ] = EXAMPLE / "models.yaml",
+    store: Annotated[
+        Path, typer.Option(help="Where to publish.", file_okay=False)
+    ] = MODEL_REPOSITORY,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Models exported at once.", min=1, show_default="as cores and memory allow"
+        ),
+    ] = None,
+    triton: Annotated[
+        str | None,
+        typer.Option(
+            metavar="YY.MM", help="The release to build for, where the recipe names none."
+        ),
+    ] = None,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Load each model in the release's ONNX Runtime too.")
+    ] = False,
+    dry_run_server: Annotated[
+        bool,
+        typer.Option("--dry-run-server", help="Have an embedded Triton serve each model first."),
+    ] = False,
+    verify_reproducible: Annotated[
+        bool,
+        typer.Option(
+            "--verify-reproducible", help="Build all a second time elsewhere, and compare."
+        ),
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for another builder in the same store.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Build again whenever a file changes, until ctrl-C.")
+    ] = False,
 ) -> None:
     """Export, verify, measure and publish the models that changed."""
-    console = Console()
-    try:
-        report = build_shown(recipe, store, jobs=jobs, console=console)
-    except GeneratorError as error:
-        fail(console, str(error))
-    for failure in report.failed:
-        console.print(
-            f"[red]{_named(failure)} failed:[/] {escape(failure.reason)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    console.print(
-        f"{store}: {len(report.built)} built, {len(report.unchanged)} unchanged, "
-        f"{len(report.failed)} failed",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if report.failed:
-        raise typer.Exit(1)
+    from generator.build import build  # noqa: PLC0415  (an extra)
+    from generator.errors import GeneratorError, StoreBusy  # noqa: PLC0415  (an extra)
 
-
-def _named(entry: BuildEvent | Failed) -> str:
-    return entry.model if entry.version is None else f"{entry.model} {entry.version}"
-
-
-def build_shown(recipe: Path, store: Path, *, jobs: int, console: Console) -> BuildReport:
-    """Build with a live line per model; plain lines where there is no terminal."""
-    events: dict[tuple[str, int | None], BuildEvent] = {}
-
-    def table() -> Table:
-        shown = Table.grid(padding=(0, 2))
-        for event in events.values():
-            stage = f"[{STYLES.get(event.stage, 'cyan')}]{event.stage}[/]"
-            shown.add_row(_named(event), stage, f"{event.seconds:.1f} s")
-        return shown
-
-    with Live(console=console, get_renderable=table, refresh_per_second=4, transient=True) as live:
-
-        def report(event: BuildEvent) -> None:
-            events[event.model, event.version] = event
-            if not console.is_terminal:
-                console.print(
-                    f"{_named(event):<14} {event.stage:<10} {event.seconds:6.1f} s",
-                    highlight=False,
+    def attempt() -> bool:
+        try:
+            packages = _onnxruntime_of(recipe, triton, out) if prove else None
+            with _dry_run(recipe, triton, out) if dry_run_server else nullcontext() as dry_run:
+                how = partial(
+                    build,
+                    recipe,
+                    store,
+                    jobs=jobs,
+                    triton=triton,
+                    packages=packages,
+                    dry_run=dry_run,
                 )
-            live.refresh()
+                try:
+                    report = told(out, lambda tell: how(report=tell))
+                except StoreBusy as busy:
+                    if not wait:
+                        raise
+                    out.say(escape(str(busy)))
+                    report = told(out, lambda tell: how(report=tell, wait=True))
+            differing = _rebuilt(out, recipe, store, report, triton) if verify_reproducible else ()
+        except GeneratorError as error:
+            raise CommandFailed(str(error)) from error
+        _tell(out, store, report, differing)
+        return not report.failed and not differing
 
-        built = build(recipe, store, jobs=jobs, report=report)
-    if console.is_terminal:
-        console.print(table())
-    return built
+    if watch:
+        _watch(out, recipe, store, triton, attempt)
+    elif not attempt():
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _tell(out: Output, store: Path, report: "BuildReport", differing: "Sequence[Differs]") -> None:
+    for warning in report.warnings:
+        out.say(f"[yellow]{escape(warning)}[/]")
+    for built in report.built:
+        for note in built.notes:
+            out.say(f"[yellow]{named(built)}:[/] {escape(note)}")
+    for failure in report.failed:
+        out.say(f"[red]{named(failure)} failed:[/] {escape(failure.reason)}")
+    for differs in differing:
+        out.say(f"[red]{named(differs)} is not reproducible:[/] {escape(differs.reason)}")
+    out.tell(
+        asdict(report) | {"differing": [asdict(differs) for differs in differing]},
+        f"{escape(str(store))}: {len(report.built)} built, {len(report.unchanged)} unchanged, "
+        f"{len(report.failed)} failed",
+    )
+
+
+def _rebuilt(
+    out: Output, recipe: Path, store: Path, report: "BuildReport", triton: str | None
+) -> "tuple[Differs, ...]":
+    from generator.reproducible import verify_reproducible  # noqa: PLC0415  (an extra)
+
+    current = {(one.model, one.version) for one in report.built}
+    current |= {(one.model, one.version) for one in report.unchanged}
+    return told(
+        out,
+        lambda tell: verify_reproducible(recipe, store, current, report=tell, triton=triton),
+    )
+
+
+def _watch(
+    out: Output, recipe: Path, store: Path, triton: str | None, attempt: Callable[[], bool]
+) -> None:
+    from generator.watched import watched_files  # noqa: PLC0415  (an extra)
+
+    try:
+        while True:
+            before = look(watched_files(recipe, store, triton=triton))
+            try:
+                attempt()
+            except CommandFailed as error:
+                out.say(f"[red]error:[/] {escape(str(error))}")
+            # What the build has found out to depend on is watched from now on.
+            seen = {**look(watched_files(recipe, store, triton=triton)), **before}
+            out.say(f"watching {counted(len(seen), 'file')}; ctrl-C ends")
+            changed = [str(path) for path in wait_for_change(seen)]
+            out.tell({"changed": changed}, f"changed: {escape(', '.join(changed))}")
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _onnxruntime_of(recipe: Path, triton: str | None, out: Output) -> Path:
+    """The packages to prove models with; installed at the first time.
+
+    Raises:
+        GeneratorError: the recipe is impossible.
+    """
+    from embedded.errors import EmbeddedError  # noqa: PLC0415  (an extra)
+    from generator.recipe import load_recipe  # noqa: PLC0415  (an extra)
+    from pilotlight.runtimes import provide_onnxruntime  # noqa: PLC0415  (an extra)
+
+    version = load_recipe(recipe, triton=triton).release.onnxruntime
+    try:
+        return provide_onnxruntime(version, ONNXRUNTIMES / version, out.say)
+    except EmbeddedError as error:
+        raise CommandFailed(str(error)) from error
+
+
+@contextmanager
+def _dry_run(recipe: Path, triton: str | None, out: Output) -> Iterator["DryRun"]:
+    """The server to try versions on; installed at the first time.
+
+    Raises:
+        GeneratorError: the recipe is impossible.
+    """
+    from embedded.errors import EmbeddedError  # noqa: PLC0415  (an extra)
+    from embedded.provision import provision  # noqa: PLC0415  (an extra)
+    from generator.recipe import load_recipe  # noqa: PLC0415  (an extra)
+    from pilotlight.dry_run import DryRunServer  # noqa: PLC0415  (an extra)
+
+    if load_recipe(recipe, triton=triton).target == "gpu":
+        raise CommandFailed(
+            "the server of a dry run has no GPU, and the recipe says target: gpu",
+            remedy="load the store into a Triton with a GPU, then `pilotlight verify --server`",
+        )
+    try:
+        installation = provision(EMBEDDED, out.say)
+    except EmbeddedError as error:
+        raise CommandFailed(str(error)) from error
+    with (
+        tempfile.TemporaryDirectory(prefix="pilotlight-dry-run-") as home,
+        DryRunServer(installation, Path(home)) as server,
+    ):
+        yield server
+
+
+def build_shown(recipe: Path, store: Path, *, console: Console) -> "BuildReport":
+    """Build, told as `shown`.
+
+    Raises:
+        GeneratorError: as `generator.build.build`.
+    """
+    from generator.build import build  # noqa: PLC0415  (an extra)
+
+    return shown(console, lambda report: build(recipe, store, jobs=None, report=report))

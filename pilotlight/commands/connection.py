@@ -1,15 +1,22 @@
 """How commands reach a running sidecar."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from pilotlight.admin import Admin, AdminError
-from pilotlight.commands.output import fail
+from pilotlight.admin import Admin, AdminError, OperationFailed, Unreachable
+from pilotlight.client.client import DEFAULT_URL
+from pilotlight.client.errors import Problem, StillRunning, Unauthenticated
+from pilotlight.commands.output import CommandFailed, ExitCode
+
+__all__ = ["DEFAULT_URL", "TokenFile", "Url", "asking", "connected"]
+
+AUTHENTICATE = "name the file with your token: --token-file or PILOTLIGHT_TOKEN_FILE"
 
 Url = Annotated[str, typer.Option(help="The sidecar's address.", envvar="PILOTLIGHT_URL")]
 TokenFile = Annotated[
@@ -21,16 +28,62 @@ TokenFile = Annotated[
         dir_okay=False,
     ),
 ]
-Model = Annotated[str, typer.Argument(help="The model's name.")]
-
-DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 @contextmanager
-def connected(console: Console, url: str, token_file: Path | None) -> Iterator[Admin]:
-    """A client; what the sidecar refuses ends the command with its own words."""
-    with Admin(url, token_file.read_text().strip() if token_file else None) as admin:
-        try:
+def connected(url: str, token_file: Path | None = None) -> Iterator[Admin]:
+    """A sidecar to ask.
+
+    Raises:
+        CommandFailed: it could not be asked, or it refused.
+    """
+    try:
+        with Admin(url, token_file.read_text().strip() if token_file else None) as admin:
             yield admin
-        except AdminError as error:
-            fail(console, str(error))
+    except AdminError as error:
+        raise _failed(error, url) from error
+
+
+def asking(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a function, as its `admin`, the sidecar that `url` and `token_file` name."""
+
+    @wraps(function)
+    def ask(*given: Any, url: str, token_file: Path | None, **options: Any) -> None:
+        with connected(url, token_file) as admin:
+            function(*given, admin=admin, **options)
+
+    return ask
+
+
+def _failed(error: AdminError, url: str) -> CommandFailed:
+    match error:
+        case Unreachable():
+            return CommandFailed(
+                str(error),
+                code="unreachable",
+                remedy=(
+                    f"{url} is {_origin(url)}; name another with --url or PILOTLIGHT_URL, or start "
+                    "everything here with `pilotlight up`"
+                ),
+                exit_code=ExitCode.UNREACHABLE,
+            )
+        case Problem():
+            return CommandFailed(
+                str(error),
+                code=error.code,
+                remedy=AUTHENTICATE if isinstance(error, Unauthenticated) else None,
+                problem=error.body.model_dump(mode="json"),
+            )
+        case StillRunning():
+            return CommandFailed(str(error), code="still_running")
+        case OperationFailed():
+            return CommandFailed(str(error), code="operation_failed")
+        case _:
+            return CommandFailed(str(error))
+
+
+def _origin(url: str) -> str:
+    """Who said so."""
+    if url == os.environ.get("PILOTLIGHT_URL"):
+        return "what PILOTLIGHT_URL says"
+    return "the usual address" if url == DEFAULT_URL else "what --url says"

@@ -7,13 +7,13 @@ from time import sleep
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Group
+from rich.text import Text
 
 from pilotlight.admin import Admin, AdminError
-from pilotlight.commands.connection import DEFAULT_URL, TokenFile, Url, connected
-from pilotlight.commands.output import open_console
-from pilotlight.views import Body
+from pilotlight.commands.arguments import OfModel
+from pilotlight.commands.output import Output
+from pilotlight.commands.running import command
 from pilotlight.views.entries import event_line
 from sidecar.core.events import EventName
 
@@ -35,67 +35,61 @@ def parse_time(text: str) -> str:
 
 
 Time = typer.Option(parser=parse_time, metavar="TIME")
-OfModel = Annotated[str | None, typer.Option(help="Only this model.")]
 
 
+@command(
+    "pilotlight events --since 15m",
+    "pilotlight events -f --model ranker",
+    "pilotlight events -f --json | jq -r .event",
+)
 def events_command(
+    out: Output,
+    admin: Admin,
     model: OfModel = None,
     *,
     since: Annotated[str, Time] = "1h",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
-    url: Url = DEFAULT_URL,
-    token_file: TokenFile = None,
 ) -> None:
     """Tell what happened lately, and with --follow what happens."""
-    console = open_console()
-    newest = None
-    with connected(console, url, token_file) as admin:
-        for entry in admin.audit(model=model, since=since):
-            newest = _tell(console, entry)
-        if follow:
-            with suppress(KeyboardInterrupt):
-                _follow(console, admin, model, newest)
+    past = list(admin.audit(model=model, since=since))
+    if not follow:
+        out.show(past, Group(*map(event_line, past)))
+        return
+    for entry in past:
+        out.tell(entry, event_line(entry))
+    with suppress(KeyboardInterrupt):
+        _follow(out, admin, model, past[-1]["id"] if past else None)
 
 
+@command(
+    "pilotlight audit --since 7d --actor alice",
+    "pilotlight audit --event version_rejected --json",
+)
 def audit_command(
+    out: Output,
+    admin: Admin,
     model: OfModel = None,
     *,
     actor: Annotated[str | None, typer.Option(help="Only what this token asked for.")] = None,
     event: Annotated[EventName | None, typer.Option(help="Only this kind of event.")] = None,
     since: Annotated[str | None, Time] = None,
     until: Annotated[str | None, Time] = None,
-    url: Url = DEFAULT_URL,
-    token_file: TokenFile = None,
 ) -> None:
     """Tell everything that was ever done, oldest first."""
-    console = open_console()
-    with connected(console, url, token_file) as admin:
-        for entry in admin.audit(
-            model=model,
-            actor=actor,
-            event=event,
-            since=since,
-            until=until,
-        ):
-            _tell(console, entry)
+    entries = list(admin.audit(model=model, actor=actor, event=event, since=since, until=until))
+    out.show(entries, Group(*map(event_line, entries)))
 
 
-def _tell(console: Console, entry: Body) -> int:
-    """Returns the entry's id."""
-    console.print(event_line(entry), soft_wrap=True)
-    shown: int = entry["id"]
-    return shown
-
-
-def _follow(console: Console, admin: Admin, model: str | None, newest: int | None) -> None:
+def _follow(out: Output, admin: Admin, model: str | None, newest: int | None) -> None:
     """Goes on behind the last entry when the sidecar stops and comes back."""
     away = False
     while True:
         try:
             for entry in admin.events(model=model, after=newest):
-                newest, away = _tell(console, entry), False
+                out.tell(entry, event_line(entry))
+                newest, away = entry["id"], False
         except AdminError as error:
             if not away:
-                console.print(f"[dim]{escape(str(error))}[/]", soft_wrap=True)
+                out.say(Text(str(error), "dim"))
             away = True
         sleep(RECONNECT_S)

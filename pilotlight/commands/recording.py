@@ -5,14 +5,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from pilotlight.commands.connection import DEFAULT_URL, Model, TokenFile, Url, connected
-from pilotlight.commands.output import fail, open_console
+from pilotlight.admin import Admin
+from pilotlight.commands.arguments import Model
+from pilotlight.commands.output import CommandFailed, Output
+from pilotlight.commands.running import command
 from pilotlight.views.recording import recording_view
 
 
+@command(
+    "pilotlight recording ranker",
+    "pilotlight recording ranker --percent 1 --most 200 --redact ids",
+    "pilotlight recording ranker --add request.json",
+)
 def recording_command(
+    out: Output,
+    admin: Admin,
     model: Model,
     *,
     percent: Annotated[
@@ -33,28 +41,25 @@ def recording_command(
         ),
     ] = None,
     off: Annotated[bool, typer.Option("--off", help="End it, and forget what was kept.")] = False,
-    url: Url = DEFAULT_URL,
-    token_file: TokenFile = None,
 ) -> None:
     """Show which requests of a model are kept; with an option, replace all that was said of it."""
-    console = open_console()
     given = {"percent": percent, "most": most, "redact": redact}
     said = {name: value for name, value in given.items() if value is not None}
     if off and (said or add):
-        fail(console, "--off ends all of it; leave the other options out")
-    with connected(console, url, token_file) as admin:
-        if off:
-            admin.end_recording(model)
-        if said:
-            admin.record(model, said)
-        if add is not None:
-            admin.hand_over(model, _request(console, add))
-        console.print(recording_view(admin.recording(model)))
+        raise typer.BadParameter("--off ends all of it; leave the other options out")
+    if off:
+        admin.end_recording(model)
+    if said:
+        admin.record(model, said)
+    if add is not None:
+        admin.hand_over(model, _request(add))
+    recording = admin.recording(model)
+    out.show(recording, recording_view(recording))
 
 
-def _request(console: Console, path: Path) -> dict[str, Any]:
+def _request(path: Path) -> dict[str, Any]:
     try:
         request: dict[str, Any] = json.loads(path.read_bytes())
     except ValueError as error:
-        fail(console, f"{path} is no JSON: {error}")
+        raise CommandFailed(f"{path} is no JSON: {error}") from error
     return request

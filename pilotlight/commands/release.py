@@ -2,19 +2,21 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from time import sleep
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.live import Live
 from rich.markup import escape
+from rich.text import Text
 
 from contract.durations import parse_duration_s
+from contract.strict import nearest
 from pilotlight.admin import Admin, Unreachable
-from pilotlight.commands.connection import DEFAULT_URL, TokenFile, Url, connected
-from pilotlight.commands.output import INTERRUPTED, WAITS_FOR_A_PERSON, fail, open_console
+from pilotlight.client.errors import NotFound
+from pilotlight.commands.arguments import ReleaseName, Timeout, offered_models, offered_versions
+from pilotlight.commands.output import CommandFailed, ExitCode, Output
+from pilotlight.commands.progress import busy, live
+from pilotlight.commands.running import command
 from pilotlight.commands.train import AtOnce, run_train
 from pilotlight.views import Body
 from pilotlight.views.releases import end_line, may_say, progress_view, stall_line, step_view
@@ -41,48 +43,86 @@ def parse_duration(text: str) -> float:
         raise typer.BadParameter(str(error)) from error
 
 
-Name = Annotated[str, typer.Argument(metavar="MODEL|RELEASE", help="A model's newest, or its id.")]
-Timeout = Annotated[float, typer.Option(help="Seconds to wait for the end.", min=0)]
+_STRATEGY = "Strategy"
 Watch = Annotated[bool, typer.Option(help="Show each step, until it has ended or asks for you.")]
 
 
+@command(
+    "pilotlight release ranker 2",
+    "pilotlight release ranker 2 --shift 1,5,25 --bake 5m --soak 30m",
+    "pilotlight release --all-pending --json",
+)
 def release_command(
-    model: Annotated[str | None, typer.Argument(help="The model's name.")] = None,
+    out: Output,
+    admin: Admin,
+    model: Annotated[
+        str | None, typer.Argument(help="The model's name.", autocompletion=offered_models)
+    ] = None,
     version: Annotated[
-        int | None, typer.Argument(help="The version that is to get the traffic.")
+        int | None,
+        typer.Argument(
+            help="The version that is to get the traffic.", autocompletion=offered_versions
+        ),
     ] = None,
     *,
-    manual: Annotated[bool, typer.Option("--manual", help="Ask before it gets traffic.")] = False,
+    manual: Annotated[
+        bool,
+        typer.Option("--manual", help="Ask before it gets traffic.", rich_help_panel=_STRATEGY),
+    ] = False,
     shift: Annotated[
         str | None,
-        typer.Option(metavar="PERCENT,...", help="Shares of the requests that it gets before all."),
+        typer.Option(
+            metavar="PERCENT,...",
+            help="Shares of the requests that it gets before all.",
+            rich_help_panel=_STRATEGY,
+        ),
     ] = None,
     sticky: Annotated[
         str | None,
-        typer.Option(metavar="HEADER", help="Its value decides which version a request meets."),
+        typer.Option(
+            metavar="HEADER",
+            help="Its value decides which version a request meets.",
+            rich_help_panel=_STRATEGY,
+        ),
     ] = None,
     bake: Annotated[
         float | None,
-        typer.Option(parser=parse_duration, metavar="TIME", help="How long each share lasts."),
+        typer.Option(
+            parser=parse_duration,
+            metavar="TIME",
+            help="How long each share lasts.",
+            rich_help_panel=_STRATEGY,
+        ),
     ] = None,
     soak: Annotated[
         float | None,
         typer.Option(
-            parser=parse_duration, metavar="TIME", help="How long both versions stay after that."
+            parser=parse_duration,
+            metavar="TIME",
+            help="How long both versions stay after that.",
+            rich_help_panel=_STRATEGY,
         ),
     ] = None,
     one_copy: Annotated[
-        bool, typer.Option("--one-copy", help="Never hold both versions; requests wait for a load.")
+        bool,
+        typer.Option(
+            "--one-copy",
+            help="Never hold both versions; requests wait for a load.",
+            rich_help_panel=_STRATEGY,
+        ),
     ] = False,
     outputs: Annotated[
         Outputs | None,
         typer.Option(
-            help="To the old one's: alike when trained again, equal in another form, or any."
+            help="As the old one's: alike when trained again, equal in another form, or any.",
+            rich_help_panel=_STRATEGY,
         ),
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(help="How much slower it may be, as a share: 0.2 is a fifth."),
+        typer.Option(
+            help="How much slower it may be: 0.2 is by a fifth.", rich_help_panel=_STRATEGY
+        ),
     ] = None,
     supersede: Annotated[
         bool, typer.Option("--supersede", help="Abort a release of the model that goes on.")
@@ -93,8 +133,6 @@ def release_command(
     ] = False,
     at_once: AtOnce = 1,
     watch: Watch = True,
-    url: Url = DEFAULT_URL,
-    token_file: TokenFile = None,
 ) -> None:
     """Prove a version beside the one that serves, promote it, and watch until it serves alone.
 
@@ -111,135 +149,142 @@ def release_command(
         "latency_margin": margin,
     }
     strategy = {name: value for name, value in given.items() if value is not None}
-    console = open_console()
     if all_pending:
         if model is not None or supersede:
-            fail(console, "--all-pending takes no model, and supersedes nothing")
-        with connected(console, url, token_file) as admin:
-            run_train(console, admin, {"strategy": strategy, "at_once": at_once}, watch=watch)
+            raise typer.BadParameter("--all-pending takes no model, and supersedes nothing")
+        run_train(out, admin, {"strategy": strategy, "at_once": at_once}, watch=watch)
         return
     if model is None or version is None:
-        fail(console, "say which version of which model, or --all-pending")
+        raise typer.BadParameter("say which version of which model, or --all-pending")
     body = {"version": version, "strategy": strategy, "supersede": supersede}
-    with connected(console, url, token_file) as admin:
-        begun = admin.ask(f"/v1/models/{model}/releases", body, timeout_s=SUPERSEDED_S)
-        if not watch:
-            console.print(f"begun: {escape(begun['release'])}")
-            return
-        _watch_to_the_end(console, admin, begun["release"])
+    begun = admin.ask(f"/v1/models/{model}/releases", body, timeout_s=SUPERSEDED_S)
+    if watch:
+        _watch_to_the_end(out, admin, begun["release"])
+    else:
+        out.show(begun, f"begun: {escape(begun['release'])}")
 
 
+@command("pilotlight promote ranker", "pilotlight promote ranker.2.k3f9 --no-watch")
 def promote_command(
-    name: Name,
+    out: Output,
+    admin: Admin,
+    name: ReleaseName,
     *,
     watch: Watch = True,
     timeout_s: Timeout = 600,
-    url: Url = DEFAULT_URL,
-    token_file: TokenFile = None,
 ) -> None:
     """Let a release go on that waits for a person; skip the rest of a shift, or of a soak.
 
     Exit code: 0 done, 1 refused or rolled back, 3 waits for a person.
     """
-    console = open_console()
-    with connected(console, url, token_file) as admin:
-        release = admin.find_release(name)
-        admin.wait(admin.ask(f"{release['location']}:promote"), timeout_s)
-        if watch:
-            _watch_to_the_end(console, admin, release["location"], shown=len(release["steps"]))
+    release = find_release(admin, name)
+    with busy(out.console, f"promote of {release['model']}"):
+        ended = admin.wait(admin.ask(f"{release['location']}:promote"), timeout_s)
+    if watch:
+        _watch_to_the_end(out, admin, release["location"], shown=len(release["steps"]))
+    else:
+        out.show(ended, _done(ended))
 
 
-def watch_command(name: Name, url: Url = DEFAULT_URL, token_file: TokenFile = None) -> None:
+@command("pilotlight watch ranker", "pilotlight watch ranker --json | jq -r .state")
+def watch_command(out: Output, admin: Admin, name: ReleaseName) -> None:
     """Show each step of a release until it has ended, or waits for a person.
 
     Exit code: 0 done, 1 refused or rolled back, 3 waits for a person.
     """
-    console = open_console()
-    with connected(console, url, token_file) as admin:
-        _watch_to_the_end(console, admin, admin.find_release(name)["location"])
+    _watch_to_the_end(out, admin, find_release(admin, name)["location"])
 
 
-def abort_command(
-    name: Name,
-    timeout_s: Timeout = 600,
-    url: Url = DEFAULT_URL,
-    token_file: TokenFile = None,
-) -> None:
+@command("pilotlight abort ranker")
+def abort_command(out: Output, admin: Admin, name: ReleaseName, timeout_s: Timeout = 600) -> None:
     """End a release with the version before; one that goes back, with the new version."""
-    ask_of_release("abort", name, timeout_s, url, token_file)
+    ask_of_release(out, admin, "abort", name, timeout_s)
 
 
+@command("pilotlight rollback ranker")
 def rollback_command(
-    name: Name,
-    timeout_s: Timeout = 600,
-    url: Url = DEFAULT_URL,
-    token_file: TokenFile = None,
+    out: Output, admin: Admin, name: ReleaseName, timeout_s: Timeout = 600
 ) -> None:
     """Move the traffic back to the version before."""
-    ask_of_release("rollback", name, timeout_s, url, token_file)
+    ask_of_release(out, admin, "rollback", name, timeout_s)
 
 
-def ask_of_release(
-    verb: str, name: str, timeout_s: float, url: str, token_file: Path | None
-) -> None:
+def find_release(admin: Admin, name: str) -> dict[str, Any]:
+    """The newest release of the model of this name, or else the release itself."""
+    try:
+        return admin.find_release(name)
+    except NotFound as error:
+        models = [model["name"] for model in admin.models()]
+        if name in models:
+            remedy = f"{name} was never released; begin with `pilotlight release {name} VERSION`"
+        else:
+            remedy = nearest(name, models)
+        raise CommandFailed(str(error), code=error.code, remedy=remedy) from error
+
+
+def ask_of_release(out: Output, admin: Admin, verb: str, name: str, timeout_s: float) -> None:
     """Ask, and show each step that is taken then."""
-    console = open_console()
-    with connected(console, url, token_file) as admin:
-        release = admin.find_release(name)
-        show = _Steps(console, len(release["steps"]))
+    release = find_release(admin, name)
+    steps = _Steps(out, len(release["steps"]))
 
-        def look(_operation: dict[str, Any]) -> None:
-            show.further(admin.release(release["location"]))
+    def look(_operation: dict[str, Any]) -> None:
+        steps.further(admin.release(release["location"]))
 
+    with busy(out.console, f"{verb} of {release['model']}"):
         ended = admin.wait(admin.ask(f"{release['location']}:{verb}"), timeout_s, look)
-    console.print(f"[green]done[/]: {ended['kind']} of {escape(ended['model'])}")
+    out.show(ended, _done(ended))
+
+
+def _done(operation: Body) -> str:
+    return f"[green]done[/]: {operation['kind']} of {escape(operation['model'])}"
 
 
 class _Steps:
-    """Prints each step once, and when it cannot go on."""
+    """Says each step once, and when it cannot go on."""
 
-    def __init__(self, console: Console, shown: int) -> None:
-        self._console = console
+    def __init__(self, out: Output, shown: int) -> None:
+        self._out = out
         self._shown = shown
         self._stalled = False
 
     def further(self, release: Body) -> None:
         steps = release["steps"]
         for step in steps[self._shown :]:
-            self._console.print(step_view(release, step), soft_wrap=True)
+            self._out.say(step_view(release, step))
         self._shown = len(steps)
         stalled = release["waits_for"] is not None and not may_say(release)
         if stalled and not self._stalled:
-            self._console.print(stall_line(release), soft_wrap=True)
+            self._out.say(stall_line(release))
         self._stalled = stalled
 
 
-def _watch_to_the_end(console: Console, admin: Admin, release: str, *, shown: int = 0) -> None:
+def _watch_to_the_end(out: Output, admin: Admin, release: str, *, shown: int = 0) -> None:
     """Leaves the command with the exit code of how the release ended."""
     try:
-        ended = _watch(console, admin, release, _Steps(console, shown))
+        ended = _watch(out, admin, release, _Steps(out, shown))
     except KeyboardInterrupt:
-        console.print(f"the release goes on; look at {escape(release)}")
-        raise typer.Exit(INTERRUPTED) from None
-    console.print(end_line(ended), soft_wrap=True)
+        out.say(f"the release goes on; look at {escape(release)}")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    out.say(end_line(ended))
     if may_say(ended):
-        raise typer.Exit(WAITS_FOR_A_PERSON)
+        raise typer.Exit(ExitCode.WAITS_FOR_A_PERSON)
     if ended["state"] != ReleaseState.DONE:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
-def _watch(console: Console, admin: Admin, release: str, steps: _Steps) -> Body:
+def _watch(out: Output, admin: Admin, release: str, steps: _Steps) -> Body:
     """The release when it has ended, or waits for a person."""
-    with Live(console=console, transient=True) as live:
-        for seen in _changes(console, admin, release):
+    with live(out.console) as show:
+        for seen in _changes(out, admin, release):
             steps.further(seen)
+            out.tell(seen, None)
             if not seen["active"] or may_say(seen):
                 return seen
-            live.update(progress_view(seen))
+            show(progress_view(seen))
     raise AssertionError("changes come until the release has ended")
 
 
-def _changes(console: Console, admin: Admin, release: str) -> Iterator[Body]:
+def _changes(out: Output, admin: Admin, release: str) -> Iterator[Body]:
     """Goes on when the sidecar stops and comes back."""
     away = False
     while True:
@@ -249,6 +294,6 @@ def _changes(console: Console, admin: Admin, release: str) -> Iterator[Body]:
                 yield seen
         except Unreachable as error:
             if not away:
-                console.print(f"[dim]{escape(str(error))}[/]", soft_wrap=True)
+                out.say(Text(str(error), "dim"))
             away = True
         sleep(RECONNECT_S)

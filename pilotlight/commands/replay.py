@@ -1,6 +1,6 @@
 """`pilotlight replay`: what a policy would have done for recorded requests."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -8,14 +8,15 @@ from typing import Annotated
 
 import typer
 from rich.bar import Bar
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Shown
 from rich.table import Table
 
 from contract.bytes import format_bytes, parse_bytes
 from pilotlight.charts import ChartsMissing, draw_waits
-from pilotlight.commands.output import fail
+from pilotlight.commands.output import CommandFailed, Output
+from pilotlight.commands.running import command
 from pilotlight.traces import BadTrace, read_models, read_trace
 from sidecar.core.ranking import Ranking
 from sidecar.core.replay import Progress, ReplayedModel, ReplayResult, Request, offline, replay
@@ -41,7 +42,13 @@ class Replayed(StrEnum):
         return Ranking(self.value.removesuffix("+prewarm"))
 
 
+@command(
+    "pilotlight replay trace.csv.gz --models models.csv --budget 12GiB",
+    "pilotlight replay trace.csv --models models.csv --budget 20% --policy lru --policy value",
+    extra="charts",
+)
 def replay_command(
+    out: Output,
     trace: Annotated[Path, typer.Argument(help="timestamp_s,model_id; .csv or .csv.gz.")],
     *,
     models: Annotated[Path, typer.Option(help="model_id,size_bytes,load_cold_s as CSV.")],
@@ -56,33 +63,31 @@ def replay_command(
     png: Annotated[Path | None, typer.Option(help="Where to draw the comparison.")] = None,
 ) -> None:
     """Play recorded requests against a memory budget and compare policies."""
-    console = Console()
     policies = policy or [Replayed.VALUE, Replayed.PREWARM]
     try:
         known = read_models(models)
         requests = read_trace(trace, known)
         budget_bytes = budget_of(budget, known)
-        results = _compare(requests, known, budget_bytes, policies, price=price, console=console)
-    except (BadTrace, ValueError) as error:
-        fail(console, str(error))
-    console.print(
-        f"{len(requests)} requests for {len(known)} models within {format_bytes(budget_bytes)}",
-        highlight=False,
-    )
-    console.print(_table(results))
-    in_flight = min(result.load_concurrency for result in results.values())
-    if in_flight > OVERLOADED:
-        console.print(
-            f"{in_flight:.1f} loads in flight on average at best: the budget is too small, "
-            "whatever the policy",
-            highlight=False,
-            soft_wrap=True,
+        results = _compare(
+            requests, known, budget_bytes, policies, price=price, console=out.console
         )
+    except (BadTrace, ValueError) as error:
+        raise CommandFailed(str(error)) from error
+    played = f"{len(requests)} requests for {len(known)} models within {format_bytes(budget_bytes)}"
+    out.show(
+        {
+            "requests": len(requests),
+            "models": len(known),
+            "budget_bytes": budget_bytes,
+            "policies": {name: _body(result) for name, result in results.items()},
+        },
+        Group(played, _table(results), *_warning(results)),
+    )
     if png:
         try:
             draw_waits(results, f"{trace.name} within {format_bytes(budget_bytes)}", png)
         except (ChartsMissing, OSError, ValueError) as error:
-            fail(console, str(error))
+            raise CommandFailed(str(error)) from error
 
 
 def budget_of(text: str, models: Mapping[str, ReplayedModel]) -> int:
@@ -106,9 +111,9 @@ def _compare(
     models: Mapping[str, ReplayedModel],
     budget_bytes: int,
     policies: Sequence[Replayed],
+    console: Console,
     *,
     price: float,
-    console: Console,
 ) -> dict[str, ReplayResult]:
     """Results by name: LRU first, then the policies that were asked for, then the bound."""
 
@@ -139,6 +144,26 @@ def _compare(
 
 def _tell(shown: Shown, task: TaskID, done: int) -> None:
     shown.update(task, completed=done)
+
+
+def _body(result: ReplayResult) -> dict[str, float]:
+    return {
+        "mean_wait_s": result.mean_wait_s,
+        "p99_wait_s": result.wait_percentile_s(99),
+        "cold_share": result.cold_share,
+        "loads": result.loads,
+        "held_gib_h": result.held_gib_h,
+        "load_concurrency": result.load_concurrency,
+    }
+
+
+def _warning(results: Mapping[str, ReplayResult]) -> Iterator[str]:
+    in_flight = min(result.load_concurrency for result in results.values())
+    if in_flight > OVERLOADED:
+        yield (
+            f"{in_flight:.1f} loads in flight on average at best: the budget is too small, "
+            "whatever the policy"
+        )
 
 
 def _table(results: Mapping[str, ReplayResult]) -> Table:

@@ -2,21 +2,25 @@
 
 import signal
 import threading
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
-from embedded.errors import EmbeddedError
-from embedded.provision import provision, provision_envoy
-from pilotlight.admin import Admin, AdminError
-from pilotlight.commands.output import fail
+from pilotlight.commands.connection import connected
+from pilotlight.commands.output import CommandFailed, Output
+from pilotlight.commands.progress import busy
+from pilotlight.commands.running import command
 from pilotlight.paths import EMBEDDED, ENVOY, MODEL_REPOSITORY, WORK
-from pilotlight.stack import Ports, SidecarDidNotStart, Stack
-from sidecar.errors import SidecarError
+
+if TYPE_CHECKING:
+    from pilotlight.stack import Stack
+
+READY_POLL_S = 0.2
 
 
 class PortChoice(StrEnum):
@@ -24,23 +28,38 @@ class PortChoice(StrEnum):
     FREE = "free"
 
 
+@command(
+    "pilotlight serve --settings /etc/pilotlight.yaml",
+    "pilotlight serve --port 8081",
+    extra="sidecar",
+)
 def serve_command(
+    out: Output,
     settings: Annotated[Path, typer.Option(help="The sidecar's YAML file.")] = Path(
         "pilotlight.yaml"
     ),
-    port: Annotated[int | None, typer.Option(help="Overrides api.port.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Overrides api.port.", show_default="as the file says")
+    ] = None,
 ) -> None:
-    """Run the sidecar beside Triton servers that run already."""
-    from sidecar.compose import run  # noqa: PLC0415  (keeps the other commands quick)
+    """Run the sidecar beside Triton servers that run already. It logs to stderr."""
+    from sidecar.compose import run  # noqa: PLC0415  (an extra, and slow)
+    from sidecar.errors import SidecarError  # noqa: PLC0415
     from sidecar.settings import load_settings  # noqa: PLC0415
 
     try:
         run(load_settings(settings, port=port))
     except SidecarError as error:
-        fail(Console(stderr=True), str(error))
+        raise CommandFailed(str(error)) from error
 
 
+@command(
+    "pilotlight up",
+    "pilotlight up --store /srv/models --ports free",
+    extra="sidecar,embedded",
+)
 def up_command(
+    out: Output,
     store: Annotated[Path, typer.Option(help="A model repository from `build`.")] = (
         MODEL_REPOSITORY
     ),
@@ -51,7 +70,11 @@ def up_command(
     home: Annotated[Path, typer.Option(help="Where stages, state and logs go.")] = WORK / "up",
 ) -> None:
     """Run two embedded Tritons, the gateway and the sidecar until ctrl-C."""
-    console = Console(soft_wrap=True)
+    from embedded.errors import EmbeddedError  # noqa: PLC0415  (an extra, and slow)
+    from embedded.provision import provision, provision_envoy  # noqa: PLC0415
+    from pilotlight.stack import Ports, SidecarDidNotStart, Stack  # noqa: PLC0415
+    from sidecar.errors import SidecarError  # noqa: PLC0415
+
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -60,34 +83,43 @@ def up_command(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     try:
-        installation = provision(EMBEDDED, console.print)
-        stack = Stack(
-            installation,
-            home=home.resolve(),
-            store=store.resolve(),
-            ports=Ports.free() if ports is PortChoice.FREE else Ports.usual(),
-            soak_s=soak_s,
-            on_event=lambda line: console.print(f"[dim]{line}[/]", highlight=False),
-            envoy=provision_envoy(ENVOY, console.print),
-        )
-        with stack:
-            console.print(f"models answer at http://{stack.http_address}/v2 (HTTP)")
-            console.print(f"             and {stack.grpc_address} (gRPC)")
-            console.print(f"sidecar at {stack.url}; try `pilotlight status --url {stack.url}`")
-            _announce_readiness(console, stack.url, stop)
+        with ExitStack() as running:
+            with busy(out.console, "starting two Tritons, the gateway and the sidecar"):
+                stack = Stack(
+                    provision(EMBEDDED, out.say),
+                    home=home.resolve(),
+                    store=store.resolve(),
+                    ports=Ports.free() if ports is PortChoice.FREE else Ports.usual(),
+                    soak_s=soak_s,
+                    on_event=lambda line: out.say(Text(line, "dim")),
+                    envoy=provision_envoy(ENVOY, out.say),
+                )
+                running.enter_context(stack)
+            _announce(out, stack)
+            _announce_readiness(out, stack.url, stop)
             stop.wait()
-    except (EmbeddedError, SidecarDidNotStart, SidecarError, AdminError) as error:
-        fail(console, str(error))
+    except (EmbeddedError, SidecarDidNotStart, SidecarError) as error:
+        raise CommandFailed(str(error)) from error
 
 
-def _announce_readiness(console: Console, url: str, stop: threading.Event) -> None:
+def _announce(out: Output, stack: "Stack") -> None:
+    body = {"http": stack.http_address, "grpc": stack.grpc_address, "sidecar": stack.url}
+    out.tell(
+        body,
+        f"models answer at http://{stack.http_address}/v2 (HTTP)\n"
+        f"             and {stack.grpc_address} (gRPC)\n"
+        f"sidecar at {stack.url}; try `pilotlight status --url {stack.url}`",
+    )
+
+
+def _announce_readiness(out: Output, url: str, stop: threading.Event) -> None:
     shown = None
-    with Admin(url) as admin:
-        while not stop.wait(0.2):
+    with connected(url) as admin, busy(out.console, "until every hot model answers"):
+        while not stop.wait(READY_POLL_S):
             readiness = admin.readiness()
             if readiness["ready"]:
-                console.print("[green]ready[/]: every hot model is loaded, warmed and probed")
+                out.tell(readiness, "[green]ready[/]: every hot model is loaded, warmed and probed")
                 return
             if readiness["missing"] != shown:
                 shown = readiness["missing"]
-                console.print(f"[dim]not ready: {'; '.join(shown)}[/]", highlight=False)
+                out.tell(readiness, Text(f"not ready: {'; '.join(shown)}", "dim"))

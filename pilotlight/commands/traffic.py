@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
-from pilotlight.commands.connection import DEFAULT_URL, Model, TokenFile, Url, connected
-from pilotlight.commands.output import fail, open_console
+from pilotlight.admin import Admin
+from pilotlight.commands.arguments import Model
+from pilotlight.commands.output import Output
+from pilotlight.commands.running import command
 from pilotlight.views.traffic import gateway_view, traffic_view
 
 Weights = dict[str, int]
@@ -23,7 +25,14 @@ def parse_weights(text: str) -> Weights:
     return weights
 
 
+@command(
+    "pilotlight traffic ranker",
+    "pilotlight traffic ranker --weights 1=95,2=5 --sticky x-user-id",
+    "pilotlight traffic ranker --off",
+)
 def traffic_command(
+    out: Output,
+    admin: Admin,
     model: Model,
     *,
     weights: Annotated[
@@ -46,25 +55,22 @@ def traffic_command(
         typer.Option(help="Percentage of requests with which canary and serving are compared."),
     ] = None,
     off: Annotated[bool, typer.Option("--off", help="End what was said.")] = False,
-    url: Url = DEFAULT_URL,
-    token_file: TokenFile = None,
 ) -> None:
     """Show where a model's requests go; with an option, replace all that was said of it."""
-    console = open_console()
     given = {"weights": weights, "sticky_header": sticky, "mirror": mirror, "sample": sample}
     steering = {name: value for name, value in given.items() if value is not None}
     if off and steering:
-        fail(console, "--off ends all of it; leave the other options out")
-    with connected(console, url, token_file) as admin:
-        if off:
-            admin.end_steering(model)
-        elif steering:
-            admin.steer(model, steering)
-        console.print(traffic_view(admin.traffic(model)))
+        raise typer.BadParameter("--off ends all of it; leave the other options out")
+    if off:
+        admin.end_steering(model)
+    elif steering:
+        admin.steer(model, steering)
+    traffic = admin.traffic(model)
+    out.show(traffic, traffic_view(traffic))
 
 
-def gateway_command(url: Url = DEFAULT_URL, token_file: TokenFile = None) -> None:
+@command("pilotlight gateway")
+def gateway_command(out: Output, admin: Admin) -> None:
     """Show where clients connect, what is routed, and what waits."""
-    console = open_console()
-    with connected(console, url, token_file) as admin:
-        console.print(gateway_view(admin.gateway()))
+    gateway = admin.gateway()
+    out.show({"gateway": gateway}, gateway_view(gateway))

@@ -6,13 +6,17 @@ from time import sleep
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Group
+from rich.text import Text
 
 from pilotlight.admin import Admin, Unreachable
-from pilotlight.commands.connection import DEFAULT_URL, TokenFile, Url, connected
-from pilotlight.commands.output import INTERRUPTED, WAITS_FOR_A_PERSON, fail, open_console
+from pilotlight.commands.arguments import Active, Limit, offered_models, offered_trains
+from pilotlight.commands.output import CommandFailed, ExitCode, Output
+from pilotlight.commands.progress import live
+from pilotlight.commands.running import command
 from pilotlight.views import Body
 from pilotlight.views.releases import end_line, may_say
+from pilotlight.views.trains import counted, train_bar, train_table
 from sidecar.core.train import CarState
 
 LOOK_EVERY_S = 0.5
@@ -21,67 +25,110 @@ AtOnce = Annotated[int, typer.Option(help="Releases that may go on at a time.", 
 Watch = Annotated[bool, typer.Option(help="Show each step until the train has ended.")]
 
 
+@command(
+    "pilotlight train",
+    "pilotlight train ranker encoder --at-once 2",
+    "pilotlight train --stop t-01J9",
+)
 def train_command(
+    out: Output,
+    admin: Admin,
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Only these; without any, all with a newer version."),
+        typer.Argument(
+            help="Only these; without any, all with a newer version.",
+            autocompletion=offered_models,
+        ),
     ] = None,
     *,
     at_once: AtOnce = 1,
     watch: Watch = True,
     stop: Annotated[
-        str | None, typer.Option(metavar="TRAIN", help="Stop this train instead.")
+        str | None,
+        typer.Option(
+            metavar="TRAIN", help="Stop this train instead.", autocompletion=offered_trains
+        ),
     ] = None,
-    url: Url = DEFAULT_URL,
-    token_file: TokenFile = None,
 ) -> None:
     """Release the newest version of many models, one after the other, until one fails.
 
     Exit code: 0 done, 1 stopped, 3 waits for a person.
     """
-    console = open_console()
-    with connected(console, url, token_file) as admin:
-        if stop is not None:
-            train = admin.ask(f"/v1/trains/{stop}:stop")
-            console.print(f"stopped: {_counted(train)}")
-        else:
-            wanted = {"models": models, "at_once": at_once} if models else {"at_once": at_once}
-            run_train(console, admin, wanted, watch=watch)
+    if stop is not None:
+        train = admin.ask(f"/v1/trains/{stop}:stop")
+        out.show(train, f"stopped: {counted(train)}")
+    else:
+        wanted = {"models": models, "at_once": at_once} if models else {"at_once": at_once}
+        run_train(out, admin, wanted, watch=watch)
 
 
-def run_train(console: Console, admin: Admin, wanted: dict[str, Any], *, watch: bool) -> None:
+@command("pilotlight trains --active")
+def trains_command(
+    out: Output,
+    admin: Admin,
+    train: Annotated[
+        str | None,
+        typer.Argument(help="Only the one with this id.", autocompletion=offered_trains),
+    ] = None,
+    *,
+    active: Active = False,
+    limit: Limit = 20,
+) -> None:
+    """Show trains of releases, the newest first, and how far each is."""
+    if train is not None:
+        found = admin.get(f"/v1/trains/{train}")
+        out.show(found, train_table([found]))
+        return
+    trains = admin.get(f"/v1/trains?page_size={limit}{'&done=false' if active else ''}")["trains"]
+    out.show(trains, train_table(trains))
+
+
+def run_train(out: Output, admin: Admin, wanted: dict[str, Any], *, watch: bool) -> None:
     """Begin a train as `POST /v1/trains` takes it. One that stops ends the command badly.
 
     So does one whose every release that goes on waits for a person.
     """
     train = admin.ask("/v1/trains", wanted)
-    console.print(f"train {train['id']}: {len(train['cars'])} to release")
+    begun = Text(f"train {train['id']}: {len(train['cars'])} to release")
     if not watch:
+        out.show(train, begun)
         return
-    teller = _Teller(console, admin)
+    out.tell(train, begun)
     try:
+        train = _watch(out, admin, train)
+    except KeyboardInterrupt:
+        out.say(f"it goes on; stop it with `pilotlight train --stop {train['id']}`")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    if train["stopped"] is not None:
+        raise CommandFailed(f"stopped: {train['stopped']}; {counted(train)}", code="stopped")
+    out.say(f"[green]done[/]: {counted(train)}")
+
+
+def _watch(out: Output, admin: Admin, train: dict[str, Any]) -> dict[str, Any]:
+    """The train when it has ended. Leaves the command where it waits for a person."""
+    teller = _Teller(out, admin)
+    with live(out.console) as show:
         while not train["done"]:
+            show(train_bar(train))
             sleep(LOOK_EVERY_S)
             # A sidecar that goes away comes back, and goes on with the train.
             with suppress(Unreachable):
-                train = admin.get(train["location"])
-                teller.tell(train)
+                seen = admin.get(train["location"])
+                teller.tell(seen)
+                if seen != train:
+                    out.tell(seen, None)
+                train = seen
                 if asking := teller.asking(train):
-                    console.print(*map(end_line, asking), sep="\n", soft_wrap=True)
-                    raise typer.Exit(WAITS_FOR_A_PERSON)
-    except KeyboardInterrupt:
-        console.print(f"it goes on; stop it with `pilotlight train --stop {train['id']}`")
-        raise typer.Exit(INTERRUPTED) from None
-    if train["stopped"] is not None:
-        fail(console, f"stopped: {train['stopped']}; {_counted(train)}")
-    console.print(f"[green]done[/]: {_counted(train)}")
+                    out.say(Group(*map(end_line, asking)))
+                    raise typer.Exit(ExitCode.WAITS_FOR_A_PERSON)
+    return train
 
 
 class _Teller:
     """Prints each step of each model once."""
 
-    def __init__(self, console: Console, admin: Admin) -> None:
-        self._console = console
+    def __init__(self, out: Output, admin: Admin) -> None:
+        self._out = out
         self._admin = admin
         self._releases: dict[str, Body] = {}
         self._told: Counter[str] = Counter()
@@ -94,7 +141,7 @@ class _Teller:
                 continue
             lines = self._lines(car)
             for state, note in lines[self._told[model] :]:
-                self._console.print(f"  {model}  {state:<15} {note}", markup=False, soft_wrap=True)
+                self._out.say(Text(f"  {model}  {state:<15} {note}"))
             self._told[model] = len(lines)
             if car["state"] not in (CarState.WAITING, CarState.GOING):
                 self._over.add(model)
@@ -110,9 +157,3 @@ class _Teller:
             release = self._releases[car["model"]] = self._admin.release(car["release"])
             return [(step["state"], step["note"]) for step in release["steps"]]
         return [(car["state"], car["note"])] if car["note"] else []
-
-
-def _counted(train: Body) -> str:
-    """How many cars are in which state: `2 done, 1 waiting`."""
-    counts = Counter(CarState(car["state"]) for car in train["cars"])
-    return ", ".join(f"{counts[state]} {state}" for state in CarState if counts[state])

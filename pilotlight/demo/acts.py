@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pilotlight.admin import OperationFailed
@@ -12,7 +13,6 @@ from pilotlight.demo.clients import RequestFailed, Traffic
 from pilotlight.demo.proof import Proof
 from pilotlight.demo.shelf import CORRUPT, GOOD, SLOW, SUBTLY_WRONG
 from pilotlight.demo.stage import LAZY, RELEASED, TIMEOUT_S, Stage, until
-from pilotlight.paths import ROOT
 from sidecar.core.events import EventName
 
 POLL_S = 0.01
@@ -228,4 +228,4 @@ def _keep_dead_until(stage: Stage, done: Future[str]) -> None:
 
 def _brief(reason: str) -> str:
     """The part of a reason that fits a table: its first line, with paths cut short."""
-    return reason.splitlines()[0].replace(f"{ROOT}/", "")
+    return reason.splitlines()[0].replace(f"{Path.cwd()}/", "")

@@ -15,15 +15,17 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+import contract
+import generator
 from contract.layout import INTENT, Store
 from contract.manifest import Manifest, read_manifest
 from contract.samples import GoldenSample, read_golden
 from generator.events import Built, Unchanged
-from pilotlight.commands.build import build_shown, default_jobs
-from pilotlight.paths import EXAMPLE, ROOT, WORK
+from pilotlight.commands.build import build_shown
+from pilotlight.paths import EXAMPLE, WORK
 
 GOOD, SLOW, SUBTLY_WRONG, CORRUPT = 2, 3, 4, 5
-BUILT = WORK / "example-store"
+BUILT = WORK.absolute() / "example-store"
 
 
 class BuildFailed(Exception):
@@ -59,8 +61,8 @@ def build_example(console: Console) -> Store:
 def _code_hash() -> str:
     """Of the code that builds; a user's store does not depend on it, this one does."""
     digest = hashlib.sha256((EXAMPLE / "sabotage.py").read_bytes())
-    for package in ("contract", "generator"):
-        for path in sorted((ROOT / package).rglob("*.py")):
+    for package in (contract, generator):
+        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -69,7 +71,7 @@ def _problems(console: Console) -> list[str]:
     """Build what is missing; what stands in the way of exactly the versions of the example."""
     problems = []
     for recipe in ("models.yaml", "candidates.yaml"):
-        report = build_shown(EXAMPLE / recipe, BUILT, jobs=default_jobs(), console=console)
+        report = build_shown(EXAMPLE / recipe, BUILT, console=console)
         problems += [f"{one.model}: {one.reason}" for one in report.failed]
         there: list[Built | Unchanged] = [*report.built, *report.unchanged]
         problems += [

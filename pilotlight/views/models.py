@@ -11,7 +11,7 @@ from rich.text import Text
 
 from contract.bytes import format_bytes
 from pilotlight.views import Body
-from pilotlight.views.words import NONE, clock, figure, or_none, passed
+from pilotlight.views.words import NONE, brief, clock, figure, or_none, passed
 from sidecar.core.status import Warmth
 
 WARMTH_STYLES = {
@@ -86,7 +86,7 @@ def _tier(model: Body) -> str:
 def _why(model: Body) -> str:
     """With the versions that are not released again as they are."""
     rejected = ", ".join(model["rejected_versions"])
-    said: str = model["reason"]
+    said = brief(model["reason"])
     return f"{said}; rejected: version {rejected}" if rejected else said
 
 

@@ -1,6 +1,6 @@
 """What the planner does now, and what it would do with another budget."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from rich.console import Group, RenderableType
@@ -42,6 +42,14 @@ def plan_view(
 
 
 _UNDER_WAY = {Hold.RESERVED: "loading", Hold.LEAVING: "leaving"}
+
+
+def policy_view(policy: Body) -> RenderableType:
+    """A line for each of its keys, as the settings have them."""
+    table = Table.grid(padding=(0, 2))
+    for key, value in policy.items():
+        table.add_row(f"[bold]{escape(key)}[/]", escape(_plain(value)))
+    return table
 
 
 def what_if_view(found: Body, *, explained: bool) -> RenderableType:
@@ -98,3 +106,11 @@ _FATES = {
     (True, False): "[red]goes[/]",
     (False, False): "[dim]stays out[/]",
 }
+
+
+def _plain(value: object) -> str:
+    """Budgets in the units of the settings."""
+    if isinstance(value, Mapping):
+        budgets = (f"{device} {format_bytes(count)}" for device, count in value.items())
+        return ", ".join(budgets) or NONE
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from pilotlight.views import Body
-from pilotlight.views.words import clock, moment, numbers, seconds, span, spoken
+from pilotlight.views.words import brief, clock, moment, numbers, seconds, span, spoken
 from sidecar.core.release import RESTING, ReleaseState
 from sidecar.core.verdict import Ruling
 
@@ -97,6 +98,28 @@ def end_line(release: Body) -> Text:
     )
 
 
+def release_table(releases: Sequence[Body]) -> RenderableType:
+    """One line each, in the given order."""
+    if not releases:
+        return Text("no release yet")
+    table = Table(box=None, pad_edge=False)
+    for column in ("begun", "by", "model", "version", "state", "id"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("why")
+    for release in releases:
+        state = ReleaseState(release["state"])
+        table.add_row(
+            clock(release["steps"][0]["at"]),
+            escape(release["actor"]),
+            escape(release["model"]),
+            _way(release),
+            Text(doing(release), STYLES.get(state, "cyan" if release["active"] else "")),
+            escape(release["id"]),
+            Text(brief(release["reason"]), no_wrap=True, overflow="ellipsis"),
+        )
+    return table
+
+
 def history_view(releases: Sequence[Body]) -> RenderableType:
     """A paragraph for each release, in the given order."""
     paragraphs = [part for each in releases for part in (_release(each), Text(""))]
@@ -124,13 +147,11 @@ def history_rows(releases: Sequence[Body]) -> Iterator[dict[str, object]]:
 
 
 def _release(release: Body) -> RenderableType:
-    version, base = release["version"], release["base"]
-    way = f"version {base} -> {version}" if base is not None else f"version {version}, its first"
     state = ReleaseState(release["state"])
     lines = [
         Text.assemble(
             (f"{release['id']}  ", "bold"),
-            f"{way}, asked for by {release['actor']}  ",
+            f"version {_way(release)}, asked for by {release['actor']}  ",
             (spoken(state), STYLES.get(state, "cyan")),
         ),
         Text(f"  {clock(release['steps'][0]['at'])}  {release['reason']}"),
@@ -143,6 +164,11 @@ def _release(release: Body) -> RenderableType:
         Text(f"  {_took(release)}", "dim"),
     ]
     return Group(*lines)
+
+
+def _way(release: Body) -> str:
+    version, base = release["version"], release["base"]
+    return f"{base} -> {version}" if base is not None else f"{version}, its first"
 
 
 def _took(release: Body) -> str:

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from pilotlight.views import Body
 from pilotlight.views.devices import memory_bars
+from pilotlight.views.health import readiness_line
 from pilotlight.views.models import control_line, model_table
 from pilotlight.views.traffic import gateway_line
 from sidecar.core.fleet import Mode
@@ -31,6 +33,16 @@ class Status:
     gateway: Body | None
     now: datetime
 
+    def bodies(self) -> dict[str, Any]:
+        """All of them, by the last part of their paths."""
+        return {
+            "models": self.models,
+            "devices": self.devices,
+            "control": self.control,
+            "readiness": self.readiness,
+            "gateway": self.gateway,
+        }
+
     def view(self, *, limit: int | None) -> RenderableType:
         """Models first, so that what is amiss is the last thing on the screen."""
         table = model_table(self.models, limit=limit, now=self.now)
@@ -51,8 +63,4 @@ class Status:
             yield gateway_line(self.gateway)
         if self.control["mode"] != Mode.RUNNING:
             yield Text(control_line(self.control), "yellow")
-        yield (
-            Text("ready", "green")
-            if self.readiness["ready"]
-            else Text(f"not ready: {'; '.join(self.readiness['missing'])}", "red")
-        )
+        yield readiness_line(self.readiness)

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pilotlight.views import Body
-from pilotlight.views.words import NONE, figure, or_none
+from pilotlight.views.words import NONE, counted, figure, or_none
 
 _AT_CANARY = {"mirror": "canary gets a copy of", "sample": "canary is compared with"}
 
@@ -50,7 +50,7 @@ def gateway_line(gateway: Body) -> Text:
     waiting = sum(gateway["waiting"].values())
     return Text.assemble(
         f"gateway HTTP {gateway['http']}, gRPC {gateway['grpc']}: "
-        f"{_models(gateway['routed_models'])} routed, {waiting} requests waiting; ",
+        f"{counted(gateway['routed_models'], 'model')} routed, {waiting} requests waiting; ",
         _state(gateway),
     )
 
@@ -89,7 +89,7 @@ def _rows(gateway: Body) -> Iterator[tuple[str, str]]:
     for replica in gateway["replicas"]:
         away = "" if replica["joined"] else ", has not joined"
         where = f"HTTP {replica['http']}, gRPC {replica['grpc']}"
-        yield f"replica {replica['name']}", f"{_models(replica['models'])}{away}; {where}"
+        yield f"replica {replica['name']}", f"{counted(replica['models'], 'model')}{away}; {where}"
     yield "requests", counts(gateway["requests"], gateway["by_warmth"])
     yield "waiting", counts(sum(gateway["waiting"].values()), gateway["waiting"])
     yield "streams", f"{gateway['open_streams']} open"
@@ -105,10 +105,6 @@ def counts(total: int, parts: Body) -> str:
     """`4: 1 cold, 3 hit`."""
     each = ", ".join(f"{count} {name}" for name, count in parts.items())
     return f"{total}: {each}" if each else str(total)
-
-
-def _models(count: int) -> str:
-    return "1 model" if count == 1 else f"{count} models"
 
 
 def _share(steering: Body | None, version: int | None) -> str:

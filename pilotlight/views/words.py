@@ -64,6 +64,11 @@ def spoken(name: str) -> str:
     return name.replace("_", " ")
 
 
+def brief(text: str) -> str:
+    """The first line of what a library said at length."""
+    return text.partition("\n")[0]
+
+
 def error(value: float) -> str:
     """Of outputs, however small: `1.2e-06`."""
     return f"{value:.3g}"
@@ -92,3 +97,8 @@ _BY_UNIT: dict[str, Callable[[float], str]] = {
     "s": span,
     "share": lambda value: f"{figure(100 * value)} %",
 }
+
+
+def counted(number: int, what: str) -> str:
+    """`1 model`, `2 models`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

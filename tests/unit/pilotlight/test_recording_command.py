@@ -7,7 +7,7 @@ from rich.console import Console
 
 from pilotlight.views.recording import recording_view
 from sidecar.runtime.records import Records
-from tests.unit.pilotlight.test_commands import lines, refused, routed
+from tests.unit.pilotlight.test_commands import lines, misused, refused, routed
 from tests.unit.sidecar.test_api_served import Served
 
 REQUEST = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}
@@ -49,9 +49,7 @@ async def test_what_cannot_be_recorded_is_refused(
     assert "no input ids to redact; it has x" in await refused(
         served, "recording", "m", "--redact", "ids"
     )
-    assert (await refused(served, "recording", "m", "--off", "--most", "5")).startswith(
-        "error: --off ends all of it"
-    )
+    assert "--off ends all of it" in await misused(served, "recording", "m", "--off", "--most", "5")
     path.write_text("no JSON")
     assert "request.json is no JSON" in await refused(served, "recording", "m", "--add", str(path))
     path.write_text(json.dumps({"inputs": []}))

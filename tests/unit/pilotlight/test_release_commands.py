@@ -13,7 +13,7 @@ from pilotlight.admin import Admin
 from pilotlight.commands.release import parse_duration, parse_shares
 from sidecar.core.fleet import Rejection, Server
 from tests.builders import publish
-from tests.unit.pilotlight.test_commands import lines, refused, said, with_models
+from tests.unit.pilotlight.test_commands import lines, misused, refused, said, with_models
 from tests.unit.sidecar.test_api_served import Served
 
 QUICK = {"outputs": "any", "latency_margin": None, "soak_s": 0.3}
@@ -82,8 +82,8 @@ async def test_what_the_sidecar_refuses_is_told_in_its_words(served: Served) -> 
     assert "m has no version 7" in await refused(served, "release", "m", "7")
     publish(served.rig.store, "m", 3, tier="hot")
     assert "409 no_gateway" in await refused(served, "release", "m", "3", "--shift", "5,25")
-    assert (await refused(served, "release", "m")).endswith("of which model, or --all-pending")
-    assert "404 unknown_release" in await refused(served, "promote", "c")
+    assert "of which model, or --all-pending" in await misused(served, "release", "m")
+    assert await refused(served, "promote", "mm") == "  did you mean 'm'?"
     assert "409 release_elsewhere" in await refused(served, "abort", "m")
 
 

@@ -444,7 +444,7 @@ def test_whatever_names_and_notes_say_is_shown_and_not_obeyed() -> None:
 
 async def said(served: ServedSidecar, *arguments: str) -> tuple[int, str]:
     app = typer.Typer()
-    app.command()(report_command)
+    app.command()(report_command.run)
     with structlog.testing.capture_logs():
         done = await asyncio.to_thread(
             CliRunner().invoke, app, [*arguments, "--url", served.url], catch_exceptions=False
@@ -478,5 +478,5 @@ async def test_without_its_libraries_a_report_names_the_extra(
 
     assert await said(served, "m") == (
         1,
-        "error: a report needs jinja2: pip install 'pilotlight[charts]'",
+        "error: jinja2 is not installed\n  pip install 'pilotlight[charts]'",
     )

@@ -13,6 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from pilotlight.admin import Admin
+from pilotlight.commands.output import Output
 from pilotlight.commands.train import run_train, train_command
 from tests.builders import publish
 from tests.unit.sidecar.client import app_of
@@ -20,7 +21,7 @@ from tests.unit.sidecar.rig import Rig
 from tests.unit.sidecar.test_api_served import Served, serving
 
 app = typer.Typer()
-app.command()(train_command)
+app.command()(train_command.run)
 
 
 @pytest.fixture
@@ -46,6 +47,11 @@ async def said(served: Served, *arguments: str) -> tuple[int, list[str]]:
     return done.exit_code, [line.rstrip() for line in done.output.splitlines()]
 
 
+def words_in(told: StringIO) -> Output:
+    console = Console(file=told, width=200)
+    return Output(as_json=False, console=console, errors=console, stdout=told)
+
+
 async def test_each_step_is_shown_until_the_last_model_is_done(served: Served) -> None:
     publish(served.rig.store, "a", 2, tier="hot")
 
@@ -55,7 +61,7 @@ async def test_each_step_is_shown_until_the_last_model_is_done(served: Served) -
 
     def watch() -> None:
         with Admin(served.url) as admin:
-            run_train(Console(file=told, width=200), admin, wanted, watch=True)
+            run_train(words_in(told), admin, wanted, watch=True)
 
     await asyncio.to_thread(watch)
 
@@ -85,7 +91,7 @@ async def test_a_train_whose_releases_wait_for_a_person_is_left_to_them(served: 
 
     def watch() -> None:
         with Admin(served.url) as admin:
-            run_train(Console(file=told, width=200), admin, wanted, watch=True)
+            run_train(words_in(told), admin, wanted, watch=True)
 
     with pytest.raises(typer.Exit) as left:
         await asyncio.to_thread(watch)

@@ -1,0 +1,74 @@
+"""`pilotlight init`: a first recipe from what there is."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from pilotlight.commands.output import CommandFailed, Output
+from pilotlight.commands.running import command
+
+NAME = "models.yaml"
+
+
+@command(
+    "pilotlight init ranker.py",
+    "pilotlight init exported/ranker.onnx --recipe models.yaml",
+    "pilotlight init /srv/models --recipe models.yaml --triton 25.08",
+    "pilotlight init ranker.py --force && pilotlight build models.yaml",
+    extra="generator",
+)
+def init_command(
+    out: Output,
+    what: Annotated[
+        Path,
+        typer.Argument(
+            help="A Python file that makes models, an ONNX file, or a Triton repository.",
+            show_default=False,
+        ),
+    ],
+    *,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Where to write it.", show_default=f"{NAME} beside WHAT"),
+    ] = None,
+    triton: Annotated[
+        str, typer.Option(metavar="YY.MM", help="The release that will serve.")
+    ] = "24.10",
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over a recipe that is there.")
+    ] = False,
+) -> None:
+    """Write a recipe to begin with.
+
+    Of a Python file, functions are called that need no arguments and say that
+    they return a torch.nn.Module; shapes come from its `example_inputs()`. Of a
+    repository, the ONNX models become entries. What nobody can know is a line
+    with TODO.
+    """
+    from generator.errors import GeneratorError  # noqa: PLC0415  (an extra)
+    from generator.scaffold.begin import begin  # noqa: PLC0415
+    from generator.scaffold.text import left_out, to_fill_in  # noqa: PLC0415
+
+    target = recipe or Path(os.path.relpath(what.absolute().parent), NAME)
+    if target.exists() and not force:
+        raise CommandFailed(
+            f"{target} is there already", remedy="write elsewhere with --recipe, or add --force"
+        )
+    try:
+        text = begin(what, recipe_folder=target.absolute().parent, triton=triton)
+        target.write_text(text, encoding="utf-8")
+    except (GeneratorError, OSError) as error:
+        raise CommandFailed(str(error)) from error
+    waiting, without_entry = to_fill_in(text), left_out(text)
+    for why in without_entry:
+        out.say(f"  left out: {escape(why)}")
+    for line in waiting:
+        out.say(f"  to fill in: {escape(line)}")
+    out.tell(
+        {"recipe": str(target), "to_fill_in": waiting, "left_out": without_entry},
+        f"{escape(str(target))} is written; next: "
+        + ("fill in its lines with TODO" if waiting else f"pilotlight build {escape(str(target))}"),
+    )

@@ -1,0 +1,42 @@
+"""What was asked for, and how it ended."""
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from pilotlight.views import Body
+from pilotlight.views.words import brief, clock, moment, seconds
+
+
+def operation_table(operations: Sequence[Body]) -> RenderableType:
+    """One line each, in the given order."""
+    if not operations:
+        return Text("nothing was asked for yet")
+    table = Table(box=None, pad_edge=False)
+    for column in ("asked for", "by", "what", "of", "state", "id"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("why")
+    for each in operations:
+        table.add_row(
+            clock(each["created_at"]),
+            escape(each["actor"]),
+            each["kind"],
+            escape(each["model"]),
+            _state(each),
+            each["id"],
+            Text(brief(each["error"] or ""), no_wrap=True, overflow="ellipsis"),
+        )
+    return table
+
+
+def _state(operation: Body) -> str:
+    if not operation["done"]:
+        return "[yellow]goes on[/]"
+    took = moment(operation["finished_at"]) - moment(operation["created_at"])
+    ended = f"after {seconds(took.total_seconds())}"
+    if operation["error"]:
+        return f"[red]failed[/] {ended}"
+    return f"[green]done[/] {ended}"
