@@ -7,7 +7,7 @@ POLL_S = 0.01
 
 
 async def eventually(
-    condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = 10.0
+    condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = 30.0
 ) -> None:
     """Return when the condition holds; fail with `what` did not come true otherwise."""
     try:

@@ -22,6 +22,8 @@ from sidecar.adapters.sqlite_state import SqliteState
 from sidecar.runtime.records import Records
 
 START_TIMEOUT_S = 60.0
+WITHIN_S = 60.0
+"""For whatever takes a moment; the machine may be busy."""
 SOAK_S = 0.5
 
 
@@ -47,6 +49,14 @@ class Running:
         }
         return Traffic(clients, "short_form", self.request)
 
+    def meets(self, traffic: Traffic, version: int) -> None:
+        """Return when clients have been answered by this version."""
+        assert wait_until(lambda: traffic.by_version[version] > 0, WITHIN_S), traffic.by_version
+
+    def happens(self, event: str) -> None:
+        """Return when the sidecar has recorded that."""
+        assert wait_until(lambda: any(self.admin.audit(event=event)), WITHIN_S), event
+
     def answering_version(self) -> int:
         client = GrpcClient(self.stack.serving.grpc_address)
         try:
@@ -54,9 +64,10 @@ class Running:
         finally:
             client.close()
 
-    def release(self, version: int) -> dict[str, object]:
+    def release(self, version: int, **strategy: object) -> dict[str, object]:
         """Ask for a release of short_form; returns the operation."""
-        return self.admin.ask("/v1/models/short_form/releases", {"version": version})
+        body = {"version": version, "strategy": strategy}
+        return self.admin.ask("/v1/models/short_form/releases", body)
 
     def wait_for_state(self, operation: dict[str, object], state: str) -> None:
         path = str(operation["release"])
@@ -137,7 +148,7 @@ def sidecar_of(settings: Path, folder: Path) -> Iterator[str]:
         return [line for line in log.read_text().splitlines() if "sidecar_started" in line]
 
     try:
-        assert wait_until(lambda: bool(started()), 20), log.read_text()
+        assert wait_until(lambda: bool(started()), START_TIMEOUT_S), log.read_text()
         yield json.loads(started()[0])["api"]
     finally:
         process.stop()

@@ -84,18 +84,24 @@ async def one_client(
         try:
             await inside.requests.ensure(model, timeout_s=ENSURE_S)
             waited_s = time.monotonic() - began_s
-            try:
-                await ask(triton, model)
-            except Refused:
+            while not await is_answered(triton, model):
                 traffic.races += 1
                 await inside.requests.ensure(model, timeout_s=ENSURE_S)
-                await ask(triton, model)
         except Exception as error:  # noqa: BLE001  (whatever a client meets is what we count)
             traffic.failed.append(f"{model}: {type(error).__name__}: {error}")
         else:
             traffic.waits_s.append(waited_s)
             traffic.hits += was_there
         await asyncio.sleep(chance.expovariate(1 / THINK_S))
+
+
+async def is_answered(triton: TritonGrpc, model: str) -> bool:
+    """Not when it was evicted in between."""
+    try:
+        await ask(triton, model)
+    except Refused:
+        return False
+    return True
 
 
 async def watch(inside: Inside, server: TritonServer, samples: list[Sample]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from embedded.process import wait_until
 from pilotlight.demo.shelf import GOOD, Shelf
-from tests.e2e.conftest import Running
+from tests.e2e.conftest import WITHIN_S, Running
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(180)]
 
@@ -32,8 +32,8 @@ def test_a_release_survives_the_death_of_the_sidecar(running: Running, state: st
         operation = running.release(GOOD)
         running.wait_for_state(operation, state)
         running.stack.sidecar.kill()
-        assert wait_until(running.admin.is_reachable, 30)
-        ended = running.admin.wait(operation, 60)
+        assert wait_until(running.admin.is_reachable, WITHIN_S)
+        ended = running.admin.wait(operation, WITHIN_S)
         failed = traffic.failed
     assert failed == []
     assert ended["error"] is None
@@ -66,7 +66,7 @@ def test_a_release_survives_the_death_of_the_serving_server(running: Running, st
     running.stack.serving.kill()
     ended = running.admin.wait(operation, 90)
     assert ended["error"] is None
-    assert wait_until(lambda: bool(running.admin.readiness()["ready"]), 60)
+    running.wait_until_ready()
     assert running.answering_version() == GOOD
 
 
@@ -75,8 +75,9 @@ def test_a_killed_triton_comes_back_to_the_recorded_state(running: Running) -> N
     before = _ready_versions(running)
     assert before == {"session": [1], "short_form": [1]}
     running.stack.serving.kill()
-    assert wait_until(lambda: not running.admin.readiness()["ready"], 20), "readiness tells"
-    assert wait_until(lambda: _ready_versions(running) == before, 60)
+    running.happens("became_unready")
+    assert wait_until(lambda: _ready_versions(running) == before, WITHIN_S)
+    running.wait_until_ready()
     assert running.answering_version() == 1
 
 
@@ -91,8 +92,9 @@ def test_a_lost_state_file_does_not_touch_what_serves(
         for path in (tmp_path / "home").glob("state.sqlite*"):
             if path.suffix != ".lock":
                 path.unlink()
-        assert wait_until(running.admin.is_reachable, 30)
+        assert wait_until(running.admin.is_reachable, WITHIN_S)
         running.wait_until_ready()
+        running.meets(traffic, GOOD)
         failed, answered = traffic.failed, traffic.by_version
     assert failed == []
     assert set(answered) == {GOOD}
@@ -104,10 +106,10 @@ def test_a_store_that_vanishes_takes_nothing_down(running: Running) -> None:
     hidden = running.shelf.store.root.with_name("unmounted")
     with running.traffic() as traffic:
         running.shelf.store.root.rename(hidden)
-        assert wait_until(lambda: running.admin.models() == [], 20), "the sidecar has looked"
+        assert wait_until(lambda: running.admin.models() == [], WITHIN_S), "the sidecar has looked"
         assert running.answering_version() == 1
         hidden.rename(running.shelf.store.root)
-        assert wait_until(lambda: len(running.admin.models()) == 2, 20)
+        assert wait_until(lambda: len(running.admin.models()) == 2, WITHIN_S)
         failed = traffic.failed
     assert failed == []
     running.wait_until_ready()

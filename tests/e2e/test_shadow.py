@@ -41,7 +41,7 @@ class OneTriton(Running):
 
     def status(self, address: str, model: str) -> int:
         """What a client is told who asks for a model's metadata."""
-        return httpx2.get(f"http://{address}/v2/models/{model}").status_code
+        return httpx2.get(f"http://{address}/v2/models/{model}", timeout=RELEASE_S).status_code
 
 
 @pytest.fixture
@@ -77,27 +77,35 @@ def test_a_good_version_is_proven_as_a_shadow_that_no_client_of_the_gateway_meet
     told: set[tuple[int, int]] = set()
     configs: set[str] = set()
 
-    def look() -> bool:
+    def look() -> None:
         config = one.stack.serving.repository / shadow / CONFIG
         if config.exists():
             configs.add(config.read_text())
         addresses = f"127.0.0.1:{one.stack.serving.http_port}", one.stack.http_address
         told.add((one.status(addresses[0], shadow), one.status(addresses[1], shadow)))
+
+    def is_seen() -> bool:
+        look()
+        return (200, 404) in told and bool(configs)
+
+    def is_over() -> bool:
+        look()
         return one.is_over(operation)
 
     with one.traffic() as traffic:
-        operation = one.release(GOOD)
-        assert wait_until(look, RELEASE_S), one.admin.release(str(operation["release"]))
+        one.meets(traffic, 1)
+        operation = one.release(GOOD, approval="manual")
+        assert wait_until(is_seen, RELEASE_S), one.admin.release(str(operation["release"]))
+        one.wait_for_state(operation, "awaiting")
+        one.admin.ask(f"{operation['release']}:promote")
+        assert wait_until(is_over, RELEASE_S), one.admin.release(str(operation["release"]))
         one.admin.wait(operation, RELEASE_S)
-        failed, answered = traffic.failed, traffic.by_version
+        one.meets(traffic, GOOD)
+        failed = traffic.failed
 
     assert failed == []
-    assert answered[1] > 0
-    assert answered[GOOD] > 0
     assert one.answering_version() == GOOD
-    assert (200, 404) in told, "Triton had the shadow, and the gateway knew of none"
     assert {by_gateway for _, by_gateway in told} == {404}
-    assert configs
     assert [config for config in configs if parse_config(config, shadow).model_warmup] == []
     steps = one.admin.release(str(operation["release"]))["steps"]
     assert any("shares its server" in step["note"] for step in steps)
@@ -108,6 +116,7 @@ def test_a_wrong_version_is_refused_as_a_shadow_and_its_model_does_not_notice(
 ) -> None:
     one.shelf.publish(HOT, SUBTLY_WRONG)
     with one.traffic() as traffic:
+        one.meets(traffic, 1)
         operation = one.release(SUBTLY_WRONG)
         with pytest.raises(OperationFailed, match="golden sample wrongly: output score"):
             one.admin.wait(operation, RELEASE_S)

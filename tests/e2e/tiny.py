@@ -29,12 +29,6 @@ class Tiny(layers.Summed):
         return self.scale * self.summed(ids)
 
 
-class Branching(layers.Summed):
-    def forward(self, ids):
-        summed = self.summed(ids)
-        return summed if summed.sum() > 0 else -summed
-
-
 class OfFixedBatch(layers.Summed):
     def forward(self, ids):
         return self.summed(ids).reshape(2, -1)
@@ -65,10 +59,6 @@ def large(rows):
     model.unused = nn.Embedding(rows, 1024)
     model.forward = lambda ids: model.summed(ids) + model.unused(ids).sum((1, 2))[:, None]
     return model.eval()
-
-
-def branching():
-    return Branching().eval()
 
 
 def of_fixed_batch():

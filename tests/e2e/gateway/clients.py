@@ -17,6 +17,7 @@ from grpc import Compression
 from tritonclient.grpc import service_pb2
 
 PATIENCE_S = 30.0
+PAUSE_S = 0.02
 SERVICE = "/inference.GRPCInferenceService"
 UNLIMITED = (
     ("grpc.max_receive_message_length", -1),
@@ -203,7 +204,7 @@ class Crowd:
 
     @asynccontextmanager
     async def traffic(self, *models: str) -> AsyncIterator[list[Reply]]:
-        """For each model a client of each kind, which asks again as soon as it is answered.
+        """For each model a client of each kind, which asks again soon after it is answered.
 
         Gives what they got; at the end all that they asked has been answered.
         """
@@ -213,6 +214,8 @@ class Crowd:
         async def ask(one: Callable[[str], Awaitable[Reply]], model: str) -> None:
             while not ended.is_set():
                 replies.append(await one(model))
+                # Clients that never rest would leave a sidecar that starts no processor.
+                await asyncio.sleep(PAUSE_S)
 
         async with asyncio.TaskGroup() as group:
             for model in models:

@@ -16,16 +16,17 @@ from pilotlight.stack import Ports, Stack
 from tests.e2e.conftest import START_TIMEOUT_S, all_served_before
 from tests.e2e.gateway.clients import Crowd, crowd
 from tests.e2e.gateway.models import Shelf
+from tests.eventually import eventually
 
 SOAK_S = 0.5
 INTERVAL_S = 0.4
 MODELS: Mapping[str, dict[str, Any]] = {
     "hot": {"tier": "hot"},
-    "herd": {"load_s": 0.5},
-    "streamed": {"load_s": 0.5},
+    "herd": {"is_closed": True},
+    "streamed": {},
     "eight-mib": {},
-    "left": {"load_s": 1.0},
-    "abandoned": {"load_s": 1.0},
+    "left": {"is_closed": True},
+    "abandoned": {"is_closed": True},
     "packed": {},
     "packed-stream": {},
     "versioned": {},
@@ -71,6 +72,16 @@ class House:
             return bool(self.admin.readiness()["ready"])
 
         assert wait_until(is_ready, START_TIMEOUT_S), self.admin.readiness()
+
+    async def holds(self, model: str, requests: int) -> None:
+        """Return when so many requests wait for a model."""
+
+        async def are_held() -> bool:
+            gateway = await asyncio.to_thread(self.admin.gateway)
+            assert gateway is not None
+            return bool(gateway["waiting"].get(model, 0) == requests)
+
+        await eventually(are_held, f"{requests} requests wait for {model}")
 
     def events(self, name: str, model: str | None = None) -> list[dict[str, Any]]:
         return list(self.admin.audit(event=name, model=model))

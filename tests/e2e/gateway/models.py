@@ -1,4 +1,4 @@
-"""Models that tell how often they were loaded, and that take as long as they are told."""
+"""Models that tell how often they were loaded, and that load until they are told to end."""
 
 import json
 from pathlib import Path
@@ -12,6 +12,7 @@ WRONG = -1000.0
 """A number that the models refuse."""
 
 _MODEL = """
+import os
 import time
 
 import numpy
@@ -23,7 +24,8 @@ class TritonPythonModel:
         with open({loads!r}, "a") as loads:
             loads.write("loaded\\n")
         self.weights = numpy.ones({weights_mib} * 2**17)
-        time.sleep({load_s})
+        while os.path.exists({closed!r}):
+            time.sleep(0.02)
         if {broken!r}:
             raise RuntimeError({broken!r})
 
@@ -53,25 +55,30 @@ class Shelf:
         self,
         name: str,
         *,
-        load_s: float = 0.0,
+        is_closed: bool = False,
         broken: str = "",
         weights_mib: int = 0,
         held_mib: int = 25,
         **intent: object,
     ) -> str:
-        """`broken` is why it does not load; `held_mib` what it holds beside its weights, as its
-        manifest says."""
+        """A load of what `is_closed` goes on until `open` is called.
+
+        `broken` is why it does not load; `held_mib` what it holds beside its weights, as its
+        manifest says.
+        """
         builders.publish(self.store, name)
         folder = self.store.version(name, 1)
         (folder.path / ONNX_MODEL).unlink()
         text = _MODEL.format(
             loads=str(self._loads(name)),
-            load_s=load_s,
+            closed=str(self._closed(name)),
             broken=broken,
             weights_mib=weights_mib,
             wrong=WRONG,
         )
         (folder.path / "model.py").write_text(text)
+        if is_closed:
+            self._closed(name).touch()
         config = folder.config.read_text().replace('"onnxruntime"', '"python"')
         for tensor in ("x", "y"):
             declared = f'name: "{tensor}" data_type: TYPE_FP32 dims: [2]'
@@ -89,10 +96,17 @@ class Shelf:
         self.store.intent(name).write_text(wanted.model_dump_json())
         return name
 
+    def open(self, name: str) -> None:
+        """Let its loads end."""
+        self._closed(name).unlink()
+
     def loads(self, name: str) -> int:
         """How often a Triton has begun to load it."""
         path = self._loads(name)
         return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def _closed(self, name: str) -> Path:
+        return self._home / f"{name}.closed"
 
     def _loads(self, name: str) -> Path:
         return self._home / f"{name}.loads"

@@ -30,13 +30,17 @@ from tests.eventually import eventually
 
 pytestmark = pytest.mark.triton
 
-AT_ONCE_S = 1.0
+AT_ONCE_S = 10.0
+"""However busy the machine is; who is held waits for two minutes."""
 
 
 async def test_two_hundred_first_requests_are_answered_after_one_load(
     gateway: House, clients: Crowd
 ) -> None:
-    replies = await clients.both("herd", 100)
+    asking = asyncio.create_task(clients.both("herd", 100))
+    await gateway.holds("herd", 200)
+    gateway.shelf.open("herd")
+    replies = await asking
     assert wrong(replies) == []
     assert gateway.shelf.loads("herd") == 1
     assert Counter(reply.warmth for reply in replies) == {"cold": 1, "joined": 199}
@@ -123,7 +127,8 @@ async def test_a_client_whose_time_is_up_is_told_so_and_the_load_goes_on(
     assert over_h.error == (
         "left was not loaded within the 0.4 s that the client allows; the load goes on: ask again"
     )
-    assert all(0.35 < reply.seconds < 0.9 for reply in (over_g, over_h))
+    assert all(reply.seconds > 0.35 for reply in (over_g, over_h))
+    gateway.shelf.open("left")
     await eventually(lambda: _is_loaded(gateway, "left"), "the load goes on")
     assert (await clients.grpc("left")).is_right
     assert gateway.shelf.loads("left") == 1
@@ -133,11 +138,14 @@ async def test_clients_that_leave_while_they_are_held_leave_nothing_behind(
     gateway: House, clients: Crowd
 ) -> None:
     leaving = [asyncio.create_task(ask("abandoned")) for ask in (clients.http, clients.grpc) * 10]
-    await eventually(lambda: _has_begun(gateway, "abandoned"), "the load has begun")
+    await gateway.holds("abandoned", len(leaving))
     for task in leaving:
         task.cancel()
     ended = await asyncio.gather(*leaving, return_exceptions=True)
     assert all(isinstance(one, asyncio.CancelledError) for one in ended)
+    # The sidecar itself waits on, for the load that goes on.
+    await gateway.holds("abandoned", 1)
+    gateway.shelf.open("abandoned")
     assert [reply.is_right for reply in await clients.both("abandoned", 1)] == [True, True]
     assert gateway.shelf.loads("abandoned") == 1
 
@@ -219,10 +227,6 @@ def test_broken_frames_end_in_an_error_and_harm_nobody(gateway: House) -> None:
 
 async def _is_loaded(gateway: House, model: str) -> bool:
     return bool(await asyncio.to_thread(gateway.events, "model_loaded", model))
-
-
-async def _has_begun(gateway: House, model: str) -> bool:
-    return gateway.shelf.loads(model) > 0
 
 
 def _address(gateway: House) -> tuple[str, int]:

@@ -26,13 +26,13 @@ async def test_demand_is_what_clients_asked_for_and_nothing_else(
     assert wrong(answered) == []
     for question in QUESTIONS:
         await asyncio.to_thread(over_http, gateway.http, f"/v2/models/counted-hot{question}")
-    await looks(gateway, clients)
-    assert asked(gateway) == {"counted": 6, "counted-hot": 20, "counted-large": 4}
+    await counts(gateway, {"counted": 6, "counted-hot": 20, "counted-large": 4})
 
     await asyncio.to_thread(reload, gateway, "counted")
     await looks(gateway, clients)
     assert asked(gateway)["counted"] == 6
     assert wrong(await clients.both("counted", 1)) == []
+    await counts(gateway, {"counted": 8, "counted-hot": 20, "counted-large": 4})
     await looks(gateway, clients)
     assert asked(gateway) == {"counted": 8, "counted-hot": 20, "counted-large": 4}
 
@@ -47,6 +47,15 @@ async def looks(gateway: House, clients: Crowd) -> None:
             return await asyncio.to_thread(requests, gateway, "counting") > before
 
         await eventually(is_seen, "the sidecar sees a request")
+
+
+async def counts(gateway: House, expected: dict[str, int]) -> None:
+    """Envoy counts a request after it is answered."""
+
+    async def says_so() -> bool:
+        return await asyncio.to_thread(asked, gateway) == expected
+
+    await eventually(says_so, f"{expected} are counted")
 
 
 def reload(gateway: House, model: str) -> None:

@@ -26,10 +26,11 @@ from tests.eventually import eventually
 
 pytestmark = pytest.mark.triton
 
-AT_ONCE_S = 1.0
+AT_ONCE_S = 10.0
+"""However busy the machine is; who is held waits for two minutes."""
 UNKNOWN = 1000
 MAY_GROW_BYTES = 12 * MIB
-LONGEST_HOLD_S = 1.0
+LONGEST_HOLD_S = 8.0
 PER_MODEL, IN_ALL = 4, 6
 
 
@@ -37,11 +38,11 @@ PER_MODEL, IN_ALL = 4, 6
 def narrow(
     installation: Installation, envoy_binary: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[House]:
-    """A gateway that holds few requests, and not for long; its models load slowly."""
+    """A gateway that holds few requests, and not for long; its models load until `open`."""
     home = tmp_path_factory.mktemp("narrow")
     shelf = Shelf(home)
     for name in ("late", "queued", "one", "other", "further"):
-        shelf.publish(name, load_s=3.0)
+        shelf.publish(name, is_closed=True)
     limits = {
         "longest_hold_s": LONGEST_HOLD_S,
         "most_waiting_per_model": PER_MODEL,
@@ -62,38 +63,49 @@ async def test_nobody_is_held_longer_than_our_limit(narrow: House, queue: Crowd)
     assert (over_h.code, over_g.code) == (503, "UNAVAILABLE")
     assert over_h.headers["retry-after"] == "1"
     assert retry_delay_s(over_g) == 1.0
-    text = "late was not loaded within 1 s, and no request is held for longer; the load goes on"
+    text = "late was not loaded within 8 s, and no request is held for longer; the load goes on"
     assert over_h.error.startswith(text)
     assert over_g.error.startswith(text)
-    assert all(abs(reply.seconds - LONGEST_HOLD_S) < 0.5 for reply in (over_h, over_g))
+    assert all(reply.seconds > LONGEST_HOLD_S - 0.1 for reply in (over_h, over_g))
+    narrow.shelf.open("late")
 
     async def is_loaded() -> bool:
         return (await queue.http("late")).is_right
 
-    await eventually(is_loaded, "the load went on", 20)
+    await eventually(is_loaded, "the load went on")
     assert narrow.shelf.loads("late") == 1
 
 
-async def test_the_queue_of_a_model_is_bounded(queue: Crowd) -> None:
+async def test_the_queue_of_a_model_is_bounded(narrow: House, queue: Crowd) -> None:
     crowding = [asyncio.create_task(queue.grpc("queued")) for _ in range(PER_MODEL + 1)]
-    (first,), _ = await asyncio.wait(crowding, return_when=asyncio.FIRST_COMPLETED)
+    (first,), waiting = await asyncio.wait(crowding, return_when=asyncio.FIRST_COMPLETED)
     over_h, over_g = await queue.both("queued", 1)
     assert (over_h.code, over_g.code) == (429, "RESOURCE_EXHAUSTED")
     assert over_h.headers["retry-after"] == "1"
     assert retry_delay_s(over_g) == 1.0
     for reply in (first.result(), over_h, over_g):
         assert reply.error.startswith(f"{PER_MODEL} requests wait for queued already")
-        assert reply.seconds < AT_ONCE_S
-    await asyncio.gather(*crowding)
+    assert not any(task.done() for task in waiting)
+    narrow.shelf.open("queued")
+    await asyncio.gather(*waiting)
 
 
-async def test_the_queue_of_all_models_is_bounded(queue: Crowd) -> None:
+async def test_the_queue_of_all_models_is_bounded(narrow: House, queue: Crowd) -> None:
     models = ("one", "other", "further")
-    found = await asyncio.gather(*(queue.both(model, PER_MODEL // 2) for model in models))
-    replies = [reply for of_model in found for reply in of_model]
-    refused = [reply for reply in replies if reply.code in (429, "RESOURCE_EXHAUSTED")]
-    assert len(refused) == len(replies) - IN_ALL
+    asking = [
+        asyncio.create_task(ask(model)) for model in models for ask in (queue.http, queue.grpc) * 2
+    ]
+
+    async def are_refused() -> bool:
+        return sum(task.done() for task in asking) == len(asking) - IN_ALL
+
+    await eventually(are_refused, f"all but {IN_ALL} are refused")
+    refused = [task.result() for task in asking if task.done()]
+    assert {reply.code for reply in refused} <= {429, "RESOURCE_EXHAUSTED"}
     assert all("requests wait for models already" in reply.error for reply in refused)
+    for model in models:
+        narrow.shelf.open(model)
+    await asyncio.gather(*asking)
 
 
 async def test_a_name_that_nobody_knows_is_refused_in_tritons_words(gateway: House) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from embedded.provision import Installation
-from tests.e2e.gateway.clients import Crowd, Reply, crowd, over_http, wrong
+from tests.e2e.gateway.clients import PAUSE_S, Crowd, Reply, crowd, over_http, wrong
 from tests.e2e.gateway.conftest import House, house
 from tests.e2e.gateway.models import Shelf
 from tests.eventually import eventually
@@ -21,7 +21,8 @@ HOT = ("hot-1", "hot-2")
 SMALL_MIB, LARGE_MIB = 400, 800
 """Budgets of the two; a tenth is headroom."""
 WITHIN_S = 30.0
-OUT_WITHIN_S = 1.0
+OUT_WITHIN_S = 10.0
+"""However busy the machine is; a client has more patience."""
 HERD = 20
 MORE_THAN_A_WARM_UP = 200
 PEER = "peer"
@@ -69,16 +70,29 @@ class Pair:
 
         await eventually(has_served, f"the peer answers for {model}", WITHIN_S)
 
-    async def peer_rests(self, *models: str) -> list[int]:
-        """What it has answered when no more is on its way there."""
-        found: list[list[int]] = []
+    async def answered(self, model: str, *, since: tuple[int, ...], requests: int) -> list[int]:
+        """How many of these requests each has answered, when all of them are counted."""
+        found: list[int] = []
 
-        async def rests() -> bool:
-            found.append([_served(self.peer, model) for model in models])
-            return found[-3:] == [found[-1]] * 3
+        async def are_counted() -> bool:
+            now = self.served(model)
+            found[:] = [later - before for later, before in zip(now, since, strict=True)]
+            return sum(found) == requests
 
-        await eventually(rests, "nothing is on its way to the peer", OUT_WITHIN_S)
-        return found[-1]
+        await eventually(are_counted, f"{requests} answers are counted: {found}", WITHIN_S)
+        return found
+
+
+async def at_rest(counts: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
+    """What is counted when no more is on its way; Triton counts after it has answered."""
+    found: list[tuple[int, ...]] = []
+
+    async def rests() -> bool:
+        found.append(counts())
+        return found[-3:] == [found[-1]] * 3
+
+    await eventually(rests, "nothing is on its way", WITHIN_S)
+    return found[-1]
 
 
 def _served(house: House, model: str) -> int:
@@ -106,8 +120,9 @@ def pair(
     shelf = Shelf(home)
     for name in HOT:
         shelf.publish(name, tier="hot")
-    for name in ("held", "cold", "shared", "drained", "solo", "orphan"):
-        shelf.publish(name, load_s=0.5)
+    for name in ("held", "drained", "solo", "orphan"):
+        shelf.publish(name)
+    shelf.publish("cold", is_closed=True)
     with ExitStack() as stack:
         peer = stack.enter_context(
             house(installation, None, home / "peer", shelf, policy=_budget(LARGE_MIB))
@@ -147,7 +162,7 @@ async def users(pair: Pair) -> AsyncIterator[Crowd]:
 async def test_requests_go_to_the_replica_that_has_the_model(pair: Pair, users: Crowd) -> None:
     await asyncio.to_thread(load, pair.peer, "held")
     await is_routed(users, "held")
-    before, loads = pair.served("held"), pair.shelf.loads("held")
+    loads, before = pair.shelf.loads("held"), await at_rest(lambda: pair.served("held"))
 
     replies = [reply for _ in range(10) for reply in await users.both("held", 2)]
 
@@ -155,16 +170,14 @@ async def test_requests_go_to_the_replica_that_has_the_model(pair: Pair, users: 
     assert {reply.warmth for reply in replies} == {"hit"}
     assert pair.shelf.loads("held") == loads
     assert pair.has("held") == (False, True)
-    assert pair.served("held")[1] - before[1] == len(replies)
+    assert await pair.answered("held", since=before, requests=len(replies)) == [0, len(replies)]
 
 
 async def test_a_model_that_both_have_is_shared(pair: Pair, users: Crowd) -> None:
-    before = pair.served("hot-1")
+    before = await at_rest(lambda: pair.served("hot-1"))
     replies = [reply for _ in range(25) for reply in await users.both("hot-1", 2)]
-    after = pair.served("hot-1")
     assert wrong(replies) == []
-    shares = [now - then for now, then in zip(after, before, strict=True)]
-    assert sum(shares) == len(replies)
+    shares = await pair.answered("hot-1", since=before, requests=len(replies))
     assert min(shares) > len(replies) // 10
 
 
@@ -174,7 +187,10 @@ async def test_a_cold_model_is_loaded_once_where_there_is_more_room(
     async with unary(users, *HOT):
         # What another test did to it is over, and the front knows.
         await pair.peer_serves(HOT[0])
-    replies = await users.both("cold", HERD)
+    asking = asyncio.create_task(users.both("cold", HERD))
+    await pair.front.holds("cold", 2 * HERD)
+    pair.shelf.open("cold")
+    replies = await asking
     replies += [reply for _ in range(3) for reply in await users.both("cold", 1)]
     assert wrong(replies) == []
     assert sorted({str(reply.warmth) for reply in replies}) == ["cold", "hit", "joined"]
@@ -189,14 +205,19 @@ async def test_a_replica_that_drains_gets_no_more_and_nobody_notices(
     """Nor when it comes back."""
     await asyncio.to_thread(load, pair.peer, "drained")
     left, joined = await pair.count("replica_left"), await pair.count("replica_joined")
+
+    def by_peer() -> tuple[int, ...]:
+        return tuple(_served(pair.peer, model) for model in (*HOT, "drained"))
+
     async with users.traffic(*HOT, "drained") as replies:
         await pair.peer_serves("drained")
         await asyncio.to_thread(pair.peer.admin.ask, "/v1:drain")
         await pair.happens("replica_left", left + 1)
         await eventually(lambda: has(pair.front, "drained"), "it is loaded elsewhere", WITHIN_S)
-        before = await pair.peer_rests(*HOT, "drained")
         await more(replies, 100)
-        assert [_served(pair.peer, model) for model in (*HOT, "drained")] == before
+        before = await at_rest(by_peer)
+        await more(replies, 100)
+        assert by_peer() == before
 
         await asyncio.to_thread(pair.peer.admin.ask, "/v1:resume")
         await pair.happens("replica_joined", joined + 1)
@@ -270,6 +291,7 @@ async def unary(users: Crowd, *models: str) -> AsyncIterator[list[Reply]]:
     async def ask(one: Callable[[str], Awaitable[Reply]], model: str) -> None:
         while not ended.is_set():
             replies.append(await one(model))
+            await asyncio.sleep(PAUSE_S)
 
     async with asyncio.TaskGroup() as group:
         for model in models:
