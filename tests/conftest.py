@@ -23,3 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what happens into tests/scenarios/*.txt, to be reviewed as a diff",
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Why a test was asked once more: what passed the second time is still to be mended."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"RERUN {report.nodeid}", yellow=True)
+        terminalreporter.write_line(report.longreprtext)

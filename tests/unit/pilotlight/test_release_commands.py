@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pilotlight.admin import Admin
 from pilotlight.commands.release import parse_duration, parse_shares
 from sidecar.core.fleet import Rejection, Server
 from tests.builders import publish
+from tests.eventually import POLL_S
 from tests.unit.pilotlight.test_commands import lines, misused, refused, said, with_models
 from tests.unit.sidecar.test_api_served import Served
 
@@ -30,11 +32,23 @@ async def begun(
         operation = await asyncio.to_thread(admin.ask, "/v1/models/m/releases", body)
         path = operation["release"]
         found = await asyncio.to_thread(admin.release, path)
-        while state not in (None, found["state"]):
-            assert found["active"], found["reason"]
-            await asyncio.sleep(0.02)
-            found = await asyncio.to_thread(admin.release, path)
-    return found
+    return found if state is None else await come_to(served, found, state)
+
+
+async def come_to(served: Served, release: dict[str, Any], state: str) -> dict[str, Any]:
+    with Admin(served.url) as admin:
+        while release["state"] != state:
+            assert release["active"], release["reason"]
+            await asyncio.sleep(POLL_S)
+            release = await asyncio.to_thread(admin.release, release["location"])
+    return release
+
+
+async def followed(served: Served) -> None:
+    """Return when a command follows a release."""
+    registry = served.rig.sidecar.world.telemetry.registry
+    is_followed = partial(registry.get_sample_value, "pilotlight_event_readers")
+    await served.rig.until(lambda: bool(is_followed()), "somebody follows", 20)
 
 
 async def asked(served: Served, release: dict[str, Any], verb: str) -> None:
@@ -125,7 +139,7 @@ async def test_a_watch_says_that_the_release_waits_for_a_canary(served: Served) 
         return is_loading and seen.servers[Server.CANARY].problem is not None
 
     await served.rig.until(is_away, "the release waits", 20)
-    await asyncio.sleep(1.5)
+    await followed(served)
     served.rig.canary.restart()
 
     code, told = await watched
@@ -201,11 +215,11 @@ async def test_a_watch_goes_on_when_the_sidecar_comes_back(served: Served) -> No
     await with_models(served)
     found = await begun(served, {**MANUAL, "soak_s": 3600}, state="awaiting")
     watched = asyncio.create_task(said(served, "promote", "m"))
-    await served.rig.until(lambda: served.rig.serving.ready("m") == {1, 2}, "it soaks", 20)
+    await come_to(served, found, "soaking")
+    await followed(served)
 
     # Whoever follows is sent home, and comes again.
     served.rig.sidecar.world.telemetry.close()
-    await asyncio.sleep(0.5)
     await asked(served, found, "abort")
 
     code, told = await watched
