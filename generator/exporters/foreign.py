@@ -26,8 +26,8 @@ def read_foreign(path: Path) -> onnx.ModelProto:
     """The model without its external data.
 
     Raises:
-        StageRefused: unreadable, invalid, with data outside of its folder or an operator that
-            Triton lacks.
+        StageRefused: unreadable, invalid, with data outside of its folder, or an operator or a
+            datatype that Triton lacks.
     """
     try:
         proto = onnx.load(path, load_external_data=False)
@@ -35,6 +35,7 @@ def read_foreign(path: Path) -> onnx.ModelProto:
         raise StageRefused(f"onnx {path} cannot be read: {error}") from error
     _refuse_data_elsewhere(proto, path)
     _refuse_custom_operators(proto, path)
+    _refuse_bfloat16(proto.graph, path)
     try:
         onnx.checker.check_model(path)
     except (onnx.checker.ValidationError, OSError) as error:
@@ -150,6 +151,19 @@ def _refuse_custom_operators(proto: onnx.ModelProto, path: Path) -> None:
                 f"onnx {path}: node {node.name or node.output[0]} is the custom operator "
                 f"{node.domain}::{node.op_type}, which Triton's ONNX Runtime does not have; "
                 "compose it of standard operators"
+            )
+
+
+def _refuse_bfloat16(graph: onnx.GraphProto, path: Path) -> None:
+    """At the border; inside of the graph, ONNX Runtime says what it has no kernel for."""
+    filled = {tensor.name for tensor in graph.initializer}
+    for info in (*graph.input, *graph.output):
+        kind = info.type.tensor_type.elem_type
+        if kind == onnx.TensorProto.BFLOAT16 and info.name not in filled:
+            raise StageRefused(
+                f"onnx {path}: {info.name} is bfloat16, which Triton's ONNX Runtime backend "
+                "neither takes nor gives; export the model again after model.float(), or name "
+                "its source"
             )
 
 

@@ -11,6 +11,7 @@ import torch
 
 from contract.strict import nearest
 from generator.errors import StageRefused
+from generator.exporters.precision import has_bfloat16
 from generator.recipe import ModelRecipe
 from generator.worker import shorten
 
@@ -29,7 +30,7 @@ class ByKeyword(torch.nn.Module):
 
 
 def load(recipe: ModelRecipe, place: str, parent: Path) -> torch.nn.Module:
-    """The model of the folder `place` in float32 and eval state.
+    """The model of the folder `place` in eval state, in float32 or as saved in bfloat16.
 
     Raises:
         StageRefused: `transformers` is not installed, it does not load the folder, weights are
@@ -56,7 +57,9 @@ def load(recipe: ModelRecipe, place: str, parent: Path) -> torch.nn.Module:
                 f"{type(model).__name__} takes no input {spec.name!r}; {nearest(spec.name, known)}"
             )
     names = [spec.name for spec in recipe.inputs]
-    return ByKeyword(model.float(), names).eval()
+    # The exporter makes float32 of bfloat16, whatever the source, and tells of it.
+    served = model if has_bfloat16(model) else model.float()
+    return ByKeyword(served, names).eval()
 
 
 def _from_pretrained(recipe: ModelRecipe, folder: Path) -> tuple[torch.nn.Module, list[str]]:

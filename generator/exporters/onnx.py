@@ -21,7 +21,13 @@ from generator.exporters import huggingface, program, reference, source
 from generator.exporters.failures import REWRITE, explain
 from generator.exporters.foreign import differences
 from generator.exporters.outputs import named_outputs
-from generator.exporters.precision import half_by_default, halved
+from generator.exporters.precision import (
+    float32_for_bfloat16,
+    half_by_default,
+    halved,
+    has_bfloat16,
+    in_float32,
+)
 from generator.recipe import Dim, ModelRecipe
 from generator.reports import CASES
 from generator.reports.export import ExportJob, ExportReport
@@ -41,6 +47,15 @@ def export(job: ExportJob) -> ExportReport:
     kind, place = job.model.origin
     module = _LOADERS[kind](job.model, place, job.recipe_folder)
     module.requires_grad_(requires_grad=False)
+    if not has_bfloat16(module):
+        return _export(job, module)
+    module = in_float32(module)
+    with float32_for_bfloat16():
+        report = _export(job, module)
+    return report.model_copy(update={"notes": (_note(job.model),)})
+
+
+def _export(job: ExportJob, module: torch.nn.Module) -> ExportReport:
     sources = source.source_hashes(job.recipe_folder)
     real = read_real(job.model, job.recipe_folder)
     cases = reference.run_cases(job.model, module, real)
@@ -53,6 +68,15 @@ def export(job: ExportJob) -> ExportReport:
         tolerances=tolerances,
         reference="tolerance" if job.model.tolerance else "float64",
         facts=graph.examine(job.folder / ONNX_MODEL, job.model.inputs),
+    )
+
+
+def _note(model: ModelRecipe) -> str:
+    if model.format.is_half:
+        return f"its bfloat16 became float16, because of `format: {model.format.kind}`"
+    return (
+        "its bfloat16 became float32, which holds every weight exactly and takes twice the bytes; "
+        "`format: onnx-fp16` halves them again"
     )
 
 

@@ -65,7 +65,7 @@ def _fields(answer: Any) -> Mapping[str, Any] | None:
 
 
 _REMEDIES = {
-    torch.bfloat16: "x.float()",
+    torch.bfloat16: "x.float(), and compute it outside of torch.autocast",
     torch.complex64: "torch.view_as_real(x)",
     torch.complex128: "torch.view_as_real(x)",
 }

@@ -16,6 +16,7 @@ from torch.export.pt2_archive.constants import (
 )
 
 from generator.errors import StageRefused
+from generator.exporters.precision import served_dtype
 from generator.recipe import Input, ModelRecipe
 from generator.worker import shorten
 
@@ -100,7 +101,7 @@ def _differences(model: ModelRecipe, program: ExportedProgram) -> list[str]:
         there = [_range(program, size) for size in tensor.shape]
         dtype = getattr(torch, spec.dtype.numpy.name)
         if (
-            tensor.dtype != dtype
+            served_dtype(tensor.dtype) != dtype
             or len(there) != len(wanted)
             or not all(map(_covers, there, wanted))
         ):

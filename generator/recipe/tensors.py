@@ -37,8 +37,8 @@ def _size(size: int | str) -> int | str:
 def _carried(dtype: object) -> object:
     if dtype == "BF16":
         raise ValueError(
-            "numpy has no bfloat16, so neither clients nor golden samples can hold BF16, and ONNX "
-            "Runtime hardly computes in it; take FP32 here, and model.float()"
+            "Triton's ONNX Runtime backend takes no BF16, and numpy has no bfloat16 for golden "
+            "samples; write FP32: a model that has bfloat16 is built in float32"
         )
     return dtype
 

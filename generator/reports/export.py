@@ -20,10 +20,12 @@ class ExportJob(Message):
 class ExportReport(Message):
     """`sources`: the model's own source files, relative to the recipe's folder, with hashes.
 
-    `reference` says where CASES and `tolerances` come from, `facts` what warm-up has to know.
+    `reference` says where CASES and `tolerances` come from, `facts` what warm-up has to know,
+    `notes` what whoever builds should know.
     """
 
     sources: dict[str, str]
     tolerances: dict[str, float]
     reference: Reference
     facts: GraphFacts
+    notes: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from generator.exporters.outputs import named_outputs
-from generator.exporters.precision import half_by_default, halved
+from generator.exporters.precision import half_by_default, halved, widened
 from tests.unit.generator.entries import entry
 
 
@@ -116,6 +116,18 @@ def test_the_module_itself_stays_as_it_is() -> None:
     assert {each.dtype for each in module.parameters()} == {torch.float32}
     assert {each.dtype for each in half.parameters()} == {torch.float16}
     assert not any(part.training for part in half.modules())
+
+
+def test_complex_numbers_keep_their_imaginary_part_in_either() -> None:
+    turns = torch.polar(torch.ones(3), torch.arange(3.0))
+    module = nn.Module()
+    module.register_buffer("turns", turns)
+
+    half = halved(module, entry(outputs=["scores"]), {"scores": np.zeros(1, np.float32)})
+    (in_half,), (in_float64,) = (each.state_dict().values() for each in (half, widened(module)))
+
+    assert torch.equal(in_half, turns)
+    assert torch.equal(in_float64, turns.to(torch.complex128))
 
 
 def test_outputs_that_are_no_floats_keep_their_dtype() -> None:
