@@ -6,8 +6,10 @@ import than two hundred models take to be found unchanged.
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from contract.errors import InvalidArtifact
 from contract.layout import Store
 from contract.manifest import Manifest, read_manifest
 from generator import capacity
@@ -174,8 +176,10 @@ def _wanted_version(
     version = asked or max(existing, default=1)
     if version not in existing:
         return version, True
-    if is_current(read_manifest(store.version(name, version).manifest)):
-        return version, False
+    # One whose manifest is damaged is built again, under the next number.
+    with suppress(InvalidArtifact):
+        if is_current(read_manifest(store.version(name, version).manifest)):
+            return version, False
     if asked:
         raise VersionTaken(
             f"{name} version {version} exists and was built from something else; a version "

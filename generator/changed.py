@@ -3,15 +3,17 @@
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import cache
 from pathlib import Path
 
+from contract.errors import InvalidArtifact
 from contract.manifest import read_manifest
 from generator import capacity, pipeline
-from generator.errors import GeneratorError, OutOfMemory
+from generator.errors import GeneratorError, OutOfMemory, RecipeError
 from generator.events import Built, Failed, Stage
 from generator.fingerprint import hash_named
+from generator.hashes import ABSENT
 from generator.pipeline import Exported, Task
 from generator.plans import see_builder
 from generator.publishing import publish
@@ -45,12 +47,18 @@ def _task(
     def work() -> Task:
         if isinstance(wanted.model.format, TensorRT) and (missing := missing_for_plans()):
             raise missing
+        named = hash_named(wanted.model, site.folder, site.hashes)
+        if absent := [name for name in wanted.model.depends if named.get(name) == ABSENT]:
+            raise RecipeError(
+                f"{wanted.model.name} depends on {', '.join(absent)}, which is not in "
+                f"{site.folder}; put it there, or take it out of `depends`"
+            )
         return Task(
             model=wanted.model,
             version=wanted.version,
             recipe=site.recipe,
             recipe_folder=site.folder,
-            named=hash_named(wanted.model, site.folder, site.hashes),
+            named=named,
             scratch=_scratch(site, wanted),
             packages=site.packages,
         )
@@ -127,6 +135,7 @@ def _needed_bytes(site: Site, task: Task) -> int:
     files = (site.folder / name for name in task.named)
     weights_bytes = sum(path.stat().st_size for path in files if path.is_file())
     for version in site.store.versions(task.model.name)[-1:]:
-        before = read_manifest(site.store.version(task.model.name, version).manifest)
-        weights_bytes = max(weights_bytes, before.cost.disk_bytes)
+        with suppress(InvalidArtifact):
+            before = read_manifest(site.store.version(task.model.name, version).manifest)
+            weights_bytes = max(weights_bytes, before.cost.disk_bytes)
     return capacity.needed_bytes(weights_bytes)

@@ -64,11 +64,19 @@ def named_files(model: ModelRecipe, folder: Path) -> Iterator[str]:
     for name in (model.weights, model.program, model.onnx, model.golden, model.samples, *labels):
         if name:
             yield name
-    if model.huggingface:
-        inside = folder / model.huggingface
-        for path in sorted(inside.rglob("*")):
-            if path.is_file():
-                yield (Path(model.huggingface) / path.relative_to(inside)).as_posix()
+    for name in (model.huggingface, *model.depends):
+        if name:
+            yield from _files_of(name, folder)
+
+
+def _files_of(name: str, folder: Path) -> Iterator[str]:
+    """All below a folder; what is a file, or not there, itself."""
+    inside = folder / name
+    if not inside.is_dir():
+        yield name
+    for path in sorted(inside.rglob("*")):
+        if path.is_file():
+            yield (Path(name) / path.relative_to(inside)).as_posix()
 
 
 def tool_versions() -> dict[str, str]:

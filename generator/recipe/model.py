@@ -74,6 +74,9 @@ class ModelRecipe(Strict):
     `transformers`; without it, the one that `config.json` names."""
     weights: FilePath | None = None
     """State dict for the callable's module: `.safetensors`, or what `torch.save` wrote."""
+    depends: tuple[FilePath, ...] = ()
+    """Files and folders that the module's code opens itself: a change of theirs is one of the
+    model. Python files that it imports and files that other keys name count without being told."""
     golden: FilePath | None = None
     """`.npz` with `input/<name>` and `output/<name>`, to verify an ONNX model against."""
     samples: FilePath | None = None

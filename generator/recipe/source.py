@@ -14,6 +14,7 @@ _ONLY_WITH = {
     "weights": ("source",),
     "seed": ("source",),
     "args": ("source", "huggingface"),
+    "depends": ("source",),
     "golden": ("onnx",),
 }
 

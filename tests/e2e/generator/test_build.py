@@ -193,6 +193,16 @@ def test_a_changed_source_is_a_new_version(stocked: Workshop) -> None:
     assert one["model.onnx"] == two["model.onnx"]
 
 
+def test_a_version_whose_manifest_is_damaged_is_built_again(stocked: Workshop) -> None:
+    manifest = stocked.store.version("batching", 1).manifest
+    manifest.write_bytes(manifest.read_bytes()[:-10])
+
+    report = stocked.build(BATCHING)
+
+    assert [built.version for built in report.built] == [2]
+    assert stocked.build(BATCHING).unchanged == (Unchanged("batching", 2),)
+
+
 def test_a_rebuild_elsewhere_is_identical_to_the_byte(
     published: Workshop, elsewhere: Workshop
 ) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from contract.layout import Store
 from contract.manifest import read_manifest
+from generator.build import build
 from generator.ensembles.models import fingerprint as ensemble_fingerprint
 from generator.ensembles.models import read_models
 from generator.fingerprint import fingerprint, hash_named
@@ -95,3 +96,16 @@ def test_a_build_without_changes_imports_nothing_that_only_changes_need(
     outcomes, modules = done.stdout.splitlines()
     assert outcomes.split() == ["first", "second", "both"]
     assert ONLY_FOR_CHANGES & set(modules.split()) == set()
+
+
+def test_a_file_that_a_model_depends_on_is_there_before_any_export(tmp_path: Path) -> None:
+    model = raw(name="scaled", depends=["scale.json"])
+    recipe = tmp_path / "models.yaml"
+    recipe.write_text(yaml.safe_dump({"triton": "24.10", "target": "cpu", "models": [model]}))
+
+    (failed,) = build(recipe, tmp_path / "store", jobs=1, report=lambda _: None).failed
+
+    assert failed.reason == (
+        f"scaled depends on scale.json, which is not in {tmp_path}; put it there, or take it out "
+        "of `depends`"
+    )

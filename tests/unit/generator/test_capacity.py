@@ -26,7 +26,7 @@ def test_as_many_at_once_as_there_is_room_for() -> None:
     def take() -> None:
         with room.taken(50):
             # Both are inside, or this breaks.
-            arrived.wait(timeout=10)
+            arrived.wait(timeout=30)
 
     threads = [threading.Thread(target=take) for _ in range(2)]
     for thread in threads:

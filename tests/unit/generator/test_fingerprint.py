@@ -30,6 +30,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "weights.pt").write_bytes(b"weights")
     (tmp_path / "real.npz").write_bytes(b"samples")
     (tmp_path / "classes.txt").write_text("yes\nno\n")
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words/de.txt").write_text("ja\nnein\n")
     return tmp_path
 
 
@@ -62,6 +64,7 @@ def test_is_the_same_where_the_same_would_be_built(folder: Path, change: dict[st
         {"tolerance": 0.1},
         {"weights": "weights.pt"},
         {"samples": "real.npz"},
+        {"depends": ["scale.json"]},
         {"outputs": [{"name": "score", "labels": "classes.txt"}]},
         {"top": {"target": "auto"}},
         {"top": {"triton": "25.01"}},
@@ -81,13 +84,15 @@ def test_each_format_is_told_apart(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ranker.py", "layers/table.py", "weights.pt", "real.npz", "classes.txt"]
+    "name",
+    ["ranker.py", "layers/table.py", "weights.pt", "real.npz", "classes.txt", "words/de.txt"],
 )
 def test_notices_a_changed_and_a_missing_file(folder: Path, name: str) -> None:
     names = {
         "weights": "weights.pt",
         "samples": "real.npz",
         "outputs": [{"name": "score", "labels": "classes.txt"}],
+        "depends": ["words"],
     }
     before = of(folder, **names)
 

@@ -113,3 +113,10 @@ def test_samples_must_hold_what_nothing_else_says(tmp_path: Path) -> None:
 def test_samples_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(StageRefused, match=r"samples .*real\.npz cannot be read: "):
         read_real(entry(samples="real.npz"), tmp_path)
+
+
+def test_one_array_without_a_name_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    np.save(tmp_path / "real.npy", np.zeros((2, 6), np.int64))
+
+    with pytest.raises(StageRefused, match=r"real\.npy cannot be read: it is one array .*savez"):
+        read_real(entry(samples="real.npy"), tmp_path)

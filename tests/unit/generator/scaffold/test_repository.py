@@ -206,3 +206,23 @@ def test_where_nothing_can_begin_it_says_what_was_wanted(repository: Path, there
         "holds no ONNX model" if there == "folder" else "is no Python file, no ONNX file and no"
     )
     assert f"{what} {wanted}" in str(refused.value)
+
+
+def test_a_repository_beside_the_recipe_is_named_by_its_whole_path(repository: Path) -> None:
+    put(repository, "lookup", LOOKUP, 1)
+    folder = repository.parent / "recipes"
+    folder.mkdir()
+    path = folder / "models.yaml"
+    path.write_text(begin(folder / ".." / "repository", recipe_folder=folder, triton="25.08"))
+
+    (model,) = load_recipe(path).models
+
+    assert model.onnx == str(repository / "lookup" / "1" / "model.onnx")
+
+
+def test_of_many_models_without_an_onnx_file_the_first_are_told(repository: Path) -> None:
+    for number in range(200):
+        put(repository, f"m{number:03}", 'platform: "pytorch_libtorch"')
+
+    with pytest.raises(NothingFound, match=r"m002: pytorch_libtorch; it stays as it is and 197"):
+        begun(repository)
