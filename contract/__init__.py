@@ -3,6 +3,7 @@
 `dtypes`    Triton's datatypes and their numpy counterparts
 `layout`    where things lie in a store
 `manifest`  what the generator measured about one version
+`files`     reading files, and having them survive a power failure
 `intent`    what the operator wants of a model
 `samples`   golden samples and warm-up data, as files
 `warmup`    warm-up samples as requests

@@ -4,9 +4,11 @@ Both are imported when the first text is read, so that the command line needs ne
 """
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from contract.errors import InvalidArtifact
+from contract.files import reading
 
 # tritonclient ships no type stubs for its messages.
 ModelConfig = Any
@@ -21,6 +23,22 @@ class InstanceGroup(NamedTuple):
     on_cpu: bool
     gpus: tuple[int, ...]
     size: int
+
+
+def read_config(path: Path) -> str:
+    """The text of a stored `config.pbtxt`.
+
+    Raises:
+        InvalidArtifact: it is missing, or not UTF-8.
+        ArtifactUnreadable: the system does not let it be read now.
+    """
+    try:
+        with reading(f"config {path}"):
+            return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidArtifact(
+            f"config {path} is not UTF-8: {error}; build the version again with `make repo`"
+        ) from error
 
 
 def parse_config(text: str, origin: str) -> ModelConfig:

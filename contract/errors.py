@@ -4,6 +4,7 @@ ContractError
 ├── InvalidVersion      a version is not a positive integer without leading zeros
 ├── UnsupportedDatatype a tensor's datatype has no numpy counterpart
 ├── InvalidArtifact     a file in the store is missing, unreadable or says something impossible
+│   └── ArtifactUnreadable  the system does not let it be read now: nothing is known of what it says
 └── InvalidRequest      bytes are no request for inference, or its tensors are not in it
 """
 
@@ -21,6 +22,10 @@ class UnsupportedDatatype(ContractError):
 
 
 class InvalidArtifact(ContractError):
+    pass
+
+
+class ArtifactUnreadable(InvalidArtifact):
     pass
 
 

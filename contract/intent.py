@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contract.errors import InvalidArtifact
+from contract.files import reading
 
 
 class Tier(StrEnum):
@@ -49,10 +50,13 @@ def read_intent(path: Path) -> Intent:
 
     Raises:
         InvalidArtifact: the file is there and says something impossible.
+        ArtifactUnreadable: the system does not let it be read now.
     """
-    if not path.exists():
-        return Intent()
+    with reading(str(path)):
+        if not path.exists():
+            return Intent()
+        text = path.read_bytes()
     try:
-        return Intent.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+        return Intent.model_validate_json(text)
+    except ValidationError as error:
         raise InvalidArtifact(f"{path} cannot be read: {error}; run `make repo` again") from error

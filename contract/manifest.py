@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from contract.dtypes import Datatype
 from contract.errors import InvalidArtifact
+from contract.files import reading
 from contract.layout import MANIFEST
 from contract.strict import explain
 
@@ -236,28 +237,40 @@ def read_manifest(path: Path) -> Manifest:
     """Read a manifest.
 
     Raises:
-        InvalidArtifact: missing, unreadable or of another schema.
+        InvalidArtifact: missing or of another schema.
+        ArtifactUnreadable: the system does not let it be read now.
     """
+    with reading(f"manifest {path}"):
+        text = path.read_bytes()
     try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        what = explain(error) if isinstance(error, ValidationError) else str(error)
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
         raise InvalidArtifact(
-            f"manifest {path} cannot be read: {what}; build the version again with `make repo`"
+            f"manifest {path} cannot be read: {explain(error)}; build the version again with "
+            "`make repo`"
         ) from error
 
 
 def damaged_files(manifest: Manifest, folder: Path) -> list[str]:
-    """Files of a version that are missing or differ from what the manifest recorded."""
+    """Files of a version that are missing or differ from what the manifest recorded.
+
+    Raises:
+        ArtifactUnreadable: the system does not let one be read now.
+    """
     found = []
     for name, record in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            found.append(f"{name} is missing")
-        elif path.stat().st_size != record.bytes:
-            found.append(
-                f"{name} has {path.stat().st_size} bytes, the manifest says {record.bytes}"
-            )
-        elif sha256_of(path) != record.sha256:
-            found.append(f"{name} has another SHA-256 than the manifest says")
+        with reading(str(folder / name)):
+            damage = _damage(folder / name, record)
+        if damage:
+            found.append(f"{name} {damage}")
     return found
+
+
+def _damage(path: Path, record: FileRecord) -> str | None:
+    if not path.is_file():
+        return "is missing"
+    if (size := path.stat().st_size) != record.bytes:
+        return f"has {size} bytes, the manifest says {record.bytes}"
+    if sha256_of(path) != record.sha256:
+        return "has another SHA-256 than the manifest says"
+    return None

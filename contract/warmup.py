@@ -12,6 +12,7 @@ from tritonclient.utils import deserialize_bytes_tensor
 from contract.config import ModelConfig, tensors_of_batcher
 from contract.dtypes import Datatype
 from contract.errors import InvalidArtifact
+from contract.files import reading
 from contract.samples import Tensors
 
 
@@ -23,8 +24,9 @@ def warmup_requests(config: ModelConfig, folder: Path) -> list[Tensors]:
     keeps state: what the sequence batcher writes, and batches of more than one.
 
     Raises:
-        InvalidArtifact: a sample is not made of data files, or a file has another size than
-            its datatype and dims need.
+        InvalidArtifact: a sample is not made of data files, or a file is missing or has another
+            size than its datatype and dims need.
+        ArtifactUnreadable: the system does not let a file be read now.
     """
     hidden = tensors_of_batcher(config)
     is_stateful = config.HasField("sequence_batching")
@@ -44,15 +46,17 @@ def read_element(path: Path, datatype: Datatype, dims: Sequence[int]) -> NDArray
 
     Raises:
         InvalidArtifact: the file is missing, or has another size than datatype and dims need.
+        ArtifactUnreadable: the system does not let it be read now.
     """
-    try:
+    with reading(f"warm-up data {path}"):
         raw = path.read_bytes()
+    try:
         if datatype is Datatype.BYTES:
             flat = deserialize_bytes_tensor(raw)
         else:
             flat = np.frombuffer(raw, dtype=datatype.numpy)
         return np.asarray(flat).reshape(tuple(dims))
-    except (OSError, ValueError, struct.error) as error:
+    except (ValueError, struct.error) as error:
         raise InvalidArtifact(
             f"warm-up data {path} does not fit {datatype}{list(dims)}: {error}; "
             "build the version again"

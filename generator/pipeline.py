@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from contract.config import parse_config
+from contract.config import parse_config, read_config
 from contract.layout import CONFIG, ONNX_DATA, ONNX_MODEL, VersionFolder
 from contract.manifest import (
     Cost,
@@ -93,7 +93,8 @@ class Task:
 class Exported:
     """A task whose model files are written and verified.
 
-    `tools` are those of a plan, which is bound to them.
+    `tools` are those of a plan, which is bound to them; `notes` are what whoever builds should
+    know.
     """
 
     task: Task
@@ -104,6 +105,7 @@ class Exported:
     graph_level: int
     tools: dict[str, str]
     samples: tuple[WarmupSample, ...]
+    notes: tuple[str, ...]
 
 
 def export(task: Task, *, threads: int, enter: Callable[[Stage], None]) -> Exported:
@@ -155,6 +157,7 @@ def export(task: Task, *, threads: int, enter: Callable[[Stage], None]) -> Expor
         graph_level=graph_level,
         tools=tools,
         samples=samples,
+        notes=report.notes,
     )
 
 
@@ -225,7 +228,7 @@ def finish(exported: Exported) -> tuple[str, ...]:
     )
     manifest = _manifest(exported, measured, plan, _proof(exported))
     task.files.manifest.write_text(manifest.model_dump_json(indent=2) + "\n")
-    return tuple(filter(None, [plan.note]))
+    return tuple(filter(None, [*exported.notes, plan.note]))
 
 
 def configure(exported: Exported, costs: Sequence[ShapeCost]) -> warmup.Fitted:
@@ -364,7 +367,7 @@ def _manifest(
 
 def _signature(task: Task) -> Signature:
     """Of the config: what Triton itself fills in, no client knows of."""
-    config = parse_config(task.files.config.read_text(), CONFIG)
+    config = parse_config(read_config(task.files.config), CONFIG)
     inputs, outputs = (
         tuple(
             TensorSpec(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from contract.config import instance_groups
+from contract.config import instance_groups, read_config
 from contract.errors import InvalidArtifact
 from contract.layout import Store
 from contract.manifest import Manifest, ShapeCost, WarmupPlan, read_manifest
@@ -108,10 +108,7 @@ def read_costs(root: Path) -> list[ModelCosts]:
 
 def _read(store: Store, model: str) -> ModelCosts:
     folder = store.version(model, store.versions(model)[-1])
-    try:
-        groups = instance_groups(folder.config.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArtifact(f"{folder.config} cannot be read: {error}; build it again") from error
+    groups = instance_groups(read_config(folder.config))
     # Of groups on all GPUs of a machine the number is not known here: one GPU.
     instances = sum(group.size * max(1, len(group.gpus)) for group in groups)
     return ModelCosts.of(read_manifest(folder.manifest), instances)

@@ -8,7 +8,7 @@ from typing import Any
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from contract.config import parse_config
+from contract.config import parse_config, read_config
 from contract.errors import ContractError
 from contract.evidence import Finding, examine, worst
 from contract.layout import Store, VersionFolder
@@ -99,7 +99,7 @@ def verify(store: Store, model: str, version: int, server: LiveServer) -> ModelF
 
 def _verify(manifest: Manifest, files: VersionFolder, server: LiveServer) -> ModelFinding:
     model, version = manifest.model, manifest.version
-    config = parse_config(files.config.read_text(), str(files.config))
+    config = parse_config(read_config(files.config), str(files.config))
     samples = golden_requests(config, read_golden(files.golden))
     found: list[Finding] = []
     for sample in samples:

@@ -16,22 +16,22 @@ SidecarError
 ├── PeerLost              another replica's sidecar does not answer
 ├── StateConflict         somebody else changed a recorded object first
 ├── StateUnavailable      the state file cannot be read or written
-├── RequestRefused        a REST request that is answered with a problem
-│   ├── Unauthenticated   401: no token, or an unknown one
-│   ├── Forbidden         403: the token's role may not do this
-│   ├── UnknownObject     404: model, version, release or operation
-│   ├── Conflict          409: does not fit what is going on
-│   ├── Stale             412: the object was changed since it was read
-│   ├── Impossible        422: can never be done
-│   ├── Quarantined       423: failed too often, and rests
-│   ├── RejectedVersion   423: was refused in a release, and is what it was
-│   ├── Unconditional     428: a change that does not say which state it was made for
-│   ├── TooManyWaiting    429: as many requests as may wait for a model do so
-│   ├── NotNow            503: the sidecar begins nothing at the moment
-│   ├── HeldTooLong       503: a request was held for as long as one may be
-│   ├── TooLate           504: the caller's deadline passed; the work goes on
-│   └── DoesNotFit        507: too little memory, also without all that may be evicted
-└── InvariantBroken       a bug of ours; never handled together with the others
+└── RequestRefused        a REST request that is answered with a problem
+    ├── Unauthenticated   401: no token, or an unknown one
+    ├── Forbidden         403: the caller may not do this
+    ├── UnknownObject     404: model, version, release or operation
+    ├── Conflict          409: does not fit what is going on
+    ├── Stale             412: the object was changed since it was read
+    ├── Impossible        422: can never be done
+    ├── Quarantined       423: failed too often, and rests
+    ├── RejectedVersion   423: was refused in a release, and is what it was
+    ├── Unconditional     428: a change that does not say which state it was made for
+    ├── TooManyWaiting    429: as many requests as may wait for a model do so
+    ├── NotNow            503: the sidecar begins nothing at the moment
+    ├── HeldTooLong       503: a request was held for as long as one may be
+    ├── TooLate           504: the caller's deadline passed; the work goes on
+    └── DoesNotFit        507: too little memory, also without all that may be evicted
+InvariantBroken           a bug of ours: in no tree, never handled together with the others
 """
 
 from collections.abc import Sequence
@@ -211,5 +211,5 @@ class DoesNotFit(RequestRefused):
         )
 
 
-class InvariantBroken(SidecarError):
+class InvariantBroken(Exception):
     pass

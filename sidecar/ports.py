@@ -96,7 +96,8 @@ class Stage(Protocol):
         """Put a placement there: links to its versions, warm-up data, then the config.
 
         The config's mtime grows strictly, so that the next load acts. Folders of versions
-        that are not placed are unlinked.
+        that are not placed are unlinked. Raises InvalidArtifact (of the contract) when what it
+        takes from the store is missing or unreadable.
         """
 
     async def clear(self, model: str) -> None:
@@ -110,7 +111,10 @@ class Stage(Protocol):
 
 
 class ModelStore(Protocol):
-    """The generator's output, read-only."""
+    """The generator's output, read-only.
+
+    Where the system does not let something be read, InvalidArtifact is ArtifactUnreadable.
+    """
 
     async def scan(self) -> tuple[Mapping[str, StoredModel], tuple[str, ...]]:
         """All readable models, and a sentence for each thing that is not."""
@@ -154,7 +158,11 @@ class ServerProcess(Protocol):
 
 
 class PageCache(Protocol):
-    """The operating system's cache of a version's files, on the machine of the store."""
+    """The operating system's cache of a version's files, on the machine of the store.
+
+    Every method raises InvalidArtifact (of the contract) when the version or a file of it is
+    missing or unreadable.
+    """
 
     async def read_ahead(self, model: str, version: int) -> int:
         """Bring the version's files into the page cache; returns their bytes."""

@@ -340,11 +340,13 @@ def load_settings(path: Path, *, port: int | None = None) -> Settings:
     """Read the settings file; a given `port` overrides `api.port`.
 
     Raises:
-        InvalidSettings: the file is missing or no YAML, or a key is unknown or impossible;
-            names the file, the key and the remedy.
+        InvalidSettings: the file is missing, no YAML or not UTF-8, or a key is unknown or
+            impossible; names the file, the key and the remedy.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.safe_load(path.read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InvalidSettings(f"settings {path} are not UTF-8: {error}; save them so") from error
     except (OSError, yaml.YAMLError) as error:
         raise InvalidSettings(f"settings {path} cannot be read: {error}") from error
     if not isinstance(raw, dict):

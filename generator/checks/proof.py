@@ -7,7 +7,7 @@ import time
 
 import onnxruntime
 
-from contract.config import parse_config
+from contract.config import parse_config, read_config
 from contract.layout import VersionFolder
 from contract.manifest import Proof
 from contract.samples import read_golden
@@ -28,7 +28,7 @@ def prove(job: ProofJob) -> ProofReport:
     if onnxruntime.__version__ != job.onnxruntime:
         raise StageRefused(f"ONNX Runtime {onnxruntime.__version__} was found in its place")
     files = VersionFolder(job.folder)
-    config = parse_config(files.config.read_text(), str(files.config))
+    config = parse_config(read_config(files.config), str(files.config))
     started = time.perf_counter()
     session = open_session(job.folder, graph_level=config.optimization.graph.level)
     load_s = time.perf_counter() - started

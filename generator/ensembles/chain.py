@@ -6,7 +6,7 @@ tables and texts are texts.
 
 from collections.abc import Iterator
 
-from contract.config import parse_config
+from contract.config import parse_config, read_config
 from contract.layout import VersionFolder
 from contract.samples import GoldenSample, Tensors, read_golden, write_golden
 from generator import worker
@@ -76,7 +76,7 @@ def _batch(sample: Tensors) -> int:
 def _add_outputs(link: Link, tensors: list[Tensors], *, threads: int) -> None:
     """One session at a time, so that memory is needed for one model."""
     files = VersionFolder(link.folder)
-    config = parse_config(files.config.read_text(), str(files.config))
+    config = parse_config(read_config(files.config), str(files.config))
     level = config.optimization.graph.level
     session = open_session(link.folder, threads=threads, graph_level=level)
     for found in tensors:

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from contract.files import flush
 from contract.intent import Intent
 from contract.layout import HEAD, INTENT, MANIFEST, Store
 from generator.errors import PublishFailed
 from generator.publishing import sharing
-from generator.publishing.staging import flush, staged
+from generator.publishing.staging import staged
 
 
 def publish(store: Store, model: str, version: int, built: Path, *, intent: Intent | None) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from contract.files import flush
 from contract.layout import Store
 from generator.errors import PublishFailed
-from generator.publishing.staging import flush, staged
+from generator.publishing.staging import staged
 
 
 @dataclass(frozen=True, slots=True)

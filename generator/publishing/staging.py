@@ -3,7 +3,6 @@
 Whoever writes there holds the store's lock; what is left of another is nobody's.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,12 +36,3 @@ def remove_leftovers(store: Store) -> None:
         # Triton takes any folder at the root for a model.
         if not any(path.parent.iterdir()):
             path.parent.rmdir()
-
-
-def flush(path: Path) -> None:
-    """Have a file's contents, or a folder's names, survive a power failure."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

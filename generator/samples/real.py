@@ -1,16 +1,14 @@
 """Real inputs that the recipe names, in place of drawn ones."""
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.dtypes import datatype_of
 from contract.errors import UnsupportedDatatype
-from contract.samples import Tensors
+from contract.samples import Tensors, read_arrays
 from contract.strict import nearest
 from generator.errors import StageRefused
 from generator.recipe import Input, ModelRecipe
@@ -26,9 +24,9 @@ def read_real(model: ModelRecipe, folder: Path) -> Tensors:
         return {}
     path = folder / model.samples
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            found: Tensors = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        with path.open("rb") as file:
+            found = read_arrays(file)
+    except (OSError, ValueError) as error:
         raise StageRefused(
             f"samples {path} cannot be read: {error}; write it with numpy.savez and plain dtypes"
         ) from error

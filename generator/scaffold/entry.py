@@ -1,5 +1,6 @@
 """One model of a Triton repository, as an entry of a recipe. Pure."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def entry(model: Model, graph: Graph, target: Target, recipe_folder: Path) -> Fo
     }
     return FoundModel(
         name=model.name,
-        source={"onnx": _relative(model.file, recipe_folder)},
+        source={"onnx": relative(model.file, recipe_folder)},
         inputs=inputs,
         dims=tuple(FoundDim(name=name, sizes=seen.get(name)) for name in names),
         outputs=tuple(outputs),
@@ -147,14 +148,14 @@ def _outputs(model: Model, recipe_folder: Path) -> Iterator[JsonValue]:
     for item in model.config.output:
         if item.label_filename:
             labels = model.file.parents[1] / item.label_filename
-            yield {"name": item.name, "labels": _relative(labels, recipe_folder)}
+            yield {"name": item.name, "labels": relative(labels, recipe_folder)}
         else:
             yield item.name
 
 
-def _relative(path: Path, folder: Path) -> str:
-    """As recipes want it: below the recipe's folder, or absolute."""
-    path, folder = path.absolute(), folder.absolute()
+def relative(path: Path, folder: Path) -> str:
+    """As recipes want it: below the recipe's folder, or absolute, and never with `..`."""
+    path, folder = (Path(os.path.normpath(each.absolute())) for each in (path, folder))
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 

@@ -9,12 +9,16 @@ from generator.reports.message import Message
 
 
 class FoundInput(Message):
-    """`shape` without the batch dimension, with names where sizes vary; `hints` are keys to add."""
+    """`shape` without the batch dimension, with names where sizes vary; `hints` are keys to add.
+
+    `fill` is as in a recipe.
+    """
 
     name: str
     datatype: Datatype | None = None
     shape: tuple[int | str, ...] | None = None
     range: tuple[int, int] | None = None
+    fill: str | None = None
     hints: tuple[str, ...] = ()
 
 

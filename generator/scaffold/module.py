@@ -18,6 +18,7 @@ from contract.dtypes import Datatype, datatype_of
 from contract.errors import UnsupportedDatatype
 from generator import worker
 from generator.errors import StageRefused
+from generator.exporters.precision import served_dtype
 from generator.scaffold.found import Found, FoundInput, FoundModel, LookJob
 from generator.worker import shorten
 
@@ -210,7 +211,7 @@ def _answers(made: torch.nn.Module, given: Sequence[torch.Tensor]) -> dict[str, 
 def _input(name: str, tensor: torch.Tensor, rows: int | None, *, batches: bool) -> FoundInput:
     shape = tuple(tensor.shape[1 if batches else 0 :])
     try:
-        datatype = datatype_of(tensor.numpy())
+        datatype = datatype_of(tensor.to(served_dtype(tensor.dtype)).numpy())
     except UnsupportedDatatype:
         return FoundInput(name=name, shape=shape)
     whole = not datatype.is_float and datatype is not Datatype.BOOL

@@ -22,6 +22,7 @@ from generator.scaffold.found import (
 
 _VERSION = re.compile(r"[1-9][0-9]*")
 _ENSEMBLE = "ensemble"
+_TOLD = 3
 
 
 def look(root: Path, *, recipe_folder: Path, scratch: Path) -> tuple[Found, Target]:
@@ -34,7 +35,8 @@ def look(root: Path, *, recipe_folder: Path, scratch: Path) -> tuple[Found, Targ
     configs = dict(_configs(root, left_out))
     models = list(_graphs(list(_models(root, configs, left_out)), left_out, scratch))
     if not models:
-        seen = f" ({'; '.join(left_out)})" if left_out else ""
+        more = f" and {len(left_out) - _TOLD} more" if len(left_out) > _TOLD else ""
+        seen = f" ({'; '.join(left_out[:_TOLD])}{more})" if left_out else ""
         raise NothingFound(
             f"{root} holds no ONNX model{seen}; name the folder whose folders are models, as "
             "tritonserver's --model-repository does"

@@ -102,6 +102,7 @@ def _input(spec: FoundInput) -> Iterator[str]:
         "dtype": spec.datatype and spec.datatype.value,
         "shape": spec.shape and list(spec.shape),
         "range": spec.range and list(spec.range),
+        "fill": spec.fill,
     }
     said = {key: value for key, value in known.items() if value is not None}
     unknown = (hint for key, hint in (("dtype", _DTYPE), ("shape", _SHAPE)) if key not in said)

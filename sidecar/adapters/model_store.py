@@ -7,10 +7,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from contract.config import instance_groups, parse_config
+from contract.config import ModelConfig, instance_groups, parse_config, read_config
 from contract.errors import ContractError, InvalidArtifact, InvalidVersion
 from contract.intent import Intent, read_intent
-from contract.layout import INTENT, MANIFEST, Store, is_model_name, parse_version
+from contract.layout import (
+    INTENT,
+    MANIFEST,
+    Store,
+    VersionFolder,
+    is_model_name,
+    parse_version,
+)
 from contract.manifest import Manifest, damaged_files, read_manifest
 from contract.requests import golden_requests
 from contract.samples import GoldenSample, Tensors, read_golden
@@ -46,6 +53,7 @@ class _Seen:
 class StoreFolder:
     """A `ports.ModelStore`. What was not written anew is not read again.
 
+    What cannot be read for a while counts as it was: that says nothing of what is there.
     `overrides` replaces what the store says of a model, field by field.
     """
 
@@ -56,6 +64,7 @@ class StoreFolder:
         self._intents: dict[str, Intent] = {}
         self._found: Scan = ({}, ())
         self._rest_until_s = 0.0
+        self._took_s = 0.0
         self._scanning = asyncio.Lock()
 
     async def scan(self) -> Scan:
@@ -81,13 +90,11 @@ class StoreFolder:
 
     def _golden(self, model: str, version: int) -> Sequence[GoldenSample]:
         folder = self._store.version(model, version)
-        config = parse_config(folder.config.read_text(), str(folder.config))
-        return golden_requests(config, read_golden(folder.golden))
+        return golden_requests(_config(folder), read_golden(folder.golden))
 
     def _warmup_requests(self, model: str, version: int) -> list[Tensors]:
         folder = self._store.version(model, version)
-        config = parse_config(folder.config.read_text(), str(folder.config))
-        return warmup_requests(config, folder.warmup)
+        return warmup_requests(_config(folder), folder.warmup)
 
     def _damage(self, model: str, version: int) -> list[str]:
         folder = self._store.version(model, version)
@@ -97,11 +104,19 @@ class StoreFolder:
         began_s = time.monotonic()
         models: dict[str, StoredModel] = {}
         problems: list[str] = []
-        folders = _folders(self._store, problems)
+        try:
+            folders = _folders(self._store, problems)
+        except OSError as error:
+            problem = (
+                f"model repository {self._store.root} cannot be read: {reason_of(error)}; mount it "
+                "there, and let this user read it"
+            )
+            self._found = self._found[0], (problem,)
+            return self._found
         for name in self._seen.keys() - folders.keys():
             del self._seen[name]
         for name, folder in folders.items():
-            stored = self._model(name, _written(folder), problems)
+            stored = self._model(name, folder, problems)
             if stored is not None:
                 models[name] = stored
         problems += _drop_nested(models)
@@ -109,12 +124,22 @@ class StoreFolder:
             problems.append(f"model repository {self._store.root} is empty; run `make repo`")
         self._found = models, tuple(problems)
         took_s = time.monotonic() - began_s
-        if took_s > QUICK_SCAN_S:
-            self._rest_until_s = began_s + took_s / SCANNING_SHARE
+        # One that a busy machine held up, or that met cold caches, says nothing of the store.
+        usual_s, self._took_s = min(took_s, self._took_s), took_s
+        if usual_s > QUICK_SCAN_S:
+            self._rest_until_s = began_s + usual_s / SCANNING_SHARE
         return self._found
 
-    def _model(self, name: str, written: _Written, problems: list[str]) -> StoredModel | None:
+    def _model(self, name: str, folder: str, problems: list[str]) -> StoredModel | None:
         seen = self._seen.get(name)
+        try:
+            written = _written(folder)
+        except OSError as error:
+            problems.append(
+                f"{name}: its folder {folder} cannot be read: {reason_of(error)}; let this user "
+                "read it"
+            )
+            return seen.stored if seen is not None else None
         if seen is not None and seen.is_whole and seen.written == written:
             return seen.stored
         troubles: list[str] = []
@@ -152,7 +177,7 @@ class StoreFolder:
                 continue
             try:
                 versions[number] = self._version(name, number)
-            except (ContractError, OSError) as error:
+            except ContractError as error:
                 problems.append(f"{name} version {number}: {error}")
         return versions
 
@@ -164,10 +189,14 @@ class StoreFolder:
                 f"{folder.manifest} is of {manifest.model} version {manifest.version}; "
                 "a version folder cannot be renamed, build it again"
             )
-        config = folder.config.read_text()
+        config = read_config(folder.config)
         # Kept for the planner, which would stall the loop with thousands of them.
         instance_groups(config)
         return StoredVersion(manifest=manifest.excerpt, config=config)
+
+
+def _config(folder: VersionFolder) -> ModelConfig:
+    return parse_config(read_config(folder.config), str(folder.config))
 
 
 def _drop_nested(models: dict[str, StoredModel]) -> list[str]:
@@ -186,32 +215,27 @@ def _drop_nested(models: dict[str, StoredModel]) -> list[str]:
 
 
 def _folders(store: Store, problems: list[str]) -> dict[str, str]:
-    """Path of each folder that may be a model, by name."""
+    """Path of each folder that may be a model, by name. Raises OSError unless it is missing."""
     try:
         with os.scandir(store.root) as entries:
             found = {entry.name: entry.path for entry in entries if is_model_name(entry.name)}
     except FileNotFoundError:
         problems.append(f"model repository {store.root} is missing; run `make repo`")
         return {}
-    except OSError as error:
-        problems.append(
-            f"model repository {store.root} cannot be read: {reason_of(error)}; mount it there, "
-            "and let this user read it"
-        )
-        return {}
     return {name: found[name] for name in sorted(found)}
 
 
 def _written(folder: str) -> _Written:
+    """Raises OSError when that cannot be told."""
     intent_ns = 0
     versions: dict[int, int] = {}
     # What is no folder holds no version; what vanishes meanwhile is missing the next time.
-    with suppress(OSError), os.scandir(folder) as entries:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name == INTENT:
                 intent_ns = entry.stat().st_mtime_ns
             elif entry.name.isdecimal():
-                with suppress(OSError, InvalidVersion):
+                with suppress(FileNotFoundError, NotADirectoryError, InvalidVersion):
                     version = parse_version(entry.name)
                     versions[version] = os.stat(f"{entry.path}/{MANIFEST}").st_mtime_ns  # noqa: PTH116  (of thousands of models)
     return _Written(intent_ns, versions)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from contract.errors import InvalidArtifact
+from contract.files import reading
 from contract.layout import Store
 from contract.manifest import read_manifest
 
@@ -38,7 +38,8 @@ class FilePageCache:
         Advice does not do: of 400 MB, POSIX_FADV_WILLNEED brought 8 (Linux 6.18, ext4).
 
         Raises:
-            InvalidArtifact: the version or a file of it is missing or unreadable.
+            InvalidArtifact: the version or a file of it is missing.
+            ArtifactUnreadable: the system does not let it be read now.
         """
         stop = Event()
 
@@ -51,18 +52,14 @@ class FilePageCache:
             stop.set()
 
     async def resident_bytes(self, model: str, version: int) -> int:
-        """Raises InvalidArtifact when the version or a file of it is missing or unreadable."""
+        """Raises as `read_ahead` does."""
         return await asyncio.to_thread(self._sum, resident_bytes, model, version)
 
     def _sum(self, measure: Callable[[Path], int], model: str, version: int) -> int:
         folder = self._store.version(model, version)
         files = read_manifest(folder.manifest).files
-        try:
+        with reading(f"a file of {model} version {version}"):
             return sum(measure(folder.path / name) for name in files)
-        except OSError as error:
-            raise InvalidArtifact(
-                f"{model} version {version}: {error}; build the version again with `make repo`"
-            ) from error
 
 
 def resident_bytes(path: Path) -> int:

@@ -22,7 +22,7 @@ from typing import TypeVar
 from contract.layout import CONFIG, Store, VersionFolder
 from contract.samples import Tensors
 from sidecar.adapters.model_store import Scan, StoreFolder
-from sidecar.adapters.stage import StageFolder
+from sidecar.adapters.stage import StageFolder, config_text, guarded
 from sidecar.core.fleet import About, Server, VersionState
 from sidecar.core.memory import Device, Reading
 from sidecar.core.trial import Served
@@ -95,16 +95,18 @@ class ShadowStage:
             self._names.pop(model, None)
 
     def _find(self) -> dict[str, str]:
-        with suppress(FileNotFoundError), os.scandir(self._root) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir())
+        with guarded(self._root, "read"), suppress(FileNotFoundError):
+            with os.scandir(self._root) as entries:
+                names = sorted(entry.name for entry in entries if entry.is_dir())
             return {model: name for name in names if (model := shadowed(name)) is not None}
         return {}
 
     def _read(self) -> Mapping[str, str]:
-        return {
-            model: _renamed(_text(self._root / name / CONFIG), name, model)
-            for model, name in self._names.items()
-        }
+        with guarded(self._root, "read"):
+            return {
+                model: _renamed(_text(self._root / name / CONFIG), name, model)
+                for model, name in self._names.items()
+            }
 
 
 class StageBesideShadows:
@@ -241,7 +243,7 @@ def _renamed(config: str, before: str, after: str) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return config_text(path)
     except FileNotFoundError:
         return ""
 

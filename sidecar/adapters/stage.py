@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from contract.files import reading
 from contract.layout import CONFIG, LABELS, WARMUP, Store
 from sidecar.adapters.room import try_room
 from sidecar.core.wanted import Placement
@@ -55,7 +56,7 @@ class StageFolder:
 
     def _read(self) -> Mapping[str, str]:
         """A config whose mtime is as before is as before: each is written with a newer one."""
-        with self._guarded("read"):
+        with guarded(self._root, "read"):
             self._root.mkdir(parents=True, exist_ok=True)
             with os.scandir(self._root) as entries:
                 folders = sorted(
@@ -69,16 +70,16 @@ class StageFolder:
         return {name: text for name, (_, text) in self._configs.items()}
 
     def _clear(self, model: str) -> None:
-        _refuse_foreign(self._root / model)
-        with self._guarded("written"), suppress(FileNotFoundError):
+        with guarded(self._root, "written"), suppress(FileNotFoundError):
+            _refuse_foreign(self._root / model)
             shutil.rmtree(self._root / model)
 
     def _write(self, model: str, placement: Placement) -> None:
         folder = self._root / model
-        _refuse_foreign(folder)
         lead = self._store.version(model, placement.lead).path
         copies = {name: _contents(lead / name) for name in COPIED}
-        with self._guarded("written"):
+        with guarded(self._root, "written"):
+            _refuse_foreign(folder)
             folder.mkdir(parents=True, exist_ok=True)
             self._link_versions(folder, model, placement.versions)
             for name, contents in copies.items():
@@ -88,7 +89,7 @@ class StageFolder:
     def _mark(self) -> Mark:
         of_store = os.path.isdir(self._store.root)  # noqa: PTH112  (False where it cannot be seen)
         target = self._store.root if of_store else self._root
-        with self._guarded("written"):
+        with guarded(self._root, "written"):
             self._unmark()
             try_room(self._root)
             (self._root / MARK).symlink_to(_relative(target, self._root))
@@ -100,18 +101,8 @@ class StageFolder:
         )
 
     def _unmark(self) -> None:
-        with self._guarded("written"):
+        with guarded(self._root, "written"):
             (self._root / MARK).unlink(missing_ok=True)
-
-    @contextmanager
-    def _guarded(self, done: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StageUnusable(
-                f"stage {self._root} cannot be {done}: {reason_of(error)}; free its disk, or mount "
-                "it so that this user may write there"
-            ) from error
 
     def _link_versions(self, folder: Path, model: str, versions: tuple[int, ...]) -> None:
         wanted = {str(version): self._store.version(model, version).path for version in versions}
@@ -127,13 +118,33 @@ class StageFolder:
             link.symlink_to(relative)
 
 
+@contextmanager
+def guarded(root: Path, done: str) -> Iterator[None]:
+    """Raises StageUnusable when the system refuses what is done to the stage in the body."""
+    try:
+        yield
+    except OSError as error:
+        raise StageUnusable(
+            f"stage {root} cannot be {done}: {reason_of(error)}; free its disk, or mount it so "
+            "that this user may write there"
+        ) from error
+
+
+def config_text(path: Path) -> str:
+    """Of a staged config: empty where it is no text, so that it is written anew. Raises OSError."""
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
 def _config(path: str, known: tuple[int, str] | None) -> tuple[int, str]:
     """When it was written, and its text; empty where there is none."""
     try:
         written_ns = os.stat(path).st_mtime_ns  # noqa: PTH116  (a thousand of them each second)
         if known is not None and known[0] == written_ns:
             return known
-        return written_ns, Path(path).read_text()
+        return written_ns, config_text(Path(path))
     except FileNotFoundError:
         return 0, ""
 
@@ -142,7 +153,9 @@ def _refuse_foreign(folder: Path) -> None:
     """Somebody's own repository, given as `stage` by mistake, is not ours to delete."""
     for entry in folder.iterdir() if folder.is_dir() else ():
         if entry.is_dir() and not entry.is_symlink() and entry.name not in COPIED:
-            raise OSError(f"{entry} was not written by a sidecar; give `stage` an empty folder")
+            raise StageUnusable(
+                f"{entry} was not written by a sidecar; give `stage` an empty folder"
+            )
 
 
 def _relative(target: Path, folder: Path) -> str:
@@ -150,7 +163,11 @@ def _relative(target: Path, folder: Path) -> str:
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
+    """Of the store. Raises InvalidArtifact or ArtifactUnreadable (of the contract)."""
+    with reading(str(folder)):
+        if not folder.is_dir():
+            return {}
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def _mirror(wanted: Mapping[str, bytes], target: Path) -> None:
@@ -177,7 +194,7 @@ def _write_config(path: Path, text: str) -> None:
         before = path.stat()
         seen_ns = max(before.st_mtime_ns, before.st_ctime_ns)
     newer_ns = max(time.time_ns(), seen_ns + 1)
-    if seen_ns and path.read_text() == text:
+    if seen_ns and config_text(path) == text:
         # Takes no room: what is in a full stage can be loaded again by a Triton that was away.
         os.utime(path, ns=(newer_ns, newer_ns))
         return

@@ -13,7 +13,7 @@ from sidecar.core.fleet import Server, Snapshot
 from sidecar.core.ledger import Account, Hold
 from sidecar.core.memory import Device
 from sidecar.core.ranking import Resident, choose_victims
-from sidecar.core.worth import Worth, passing_because, stays_because
+from sidecar.core.worth import Worth, passes_without, stays_because
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,7 @@ class Rooms:
     def make(self, claim: Claim) -> Blocked | None:
         """Choose who goes for a claim; nobody goes when that would not be enough."""
         chosen: dict[str, LetGo] = {}
+        beside = {claim.model, *together(self.snapshot, claim.model)}
         for device, held, room in self._asked(claim.need):
             short = held - self.soon_free(device) - self._freed(chosen, device)
             if short <= 0:
@@ -94,7 +95,7 @@ class Rooms:
             residents = [
                 resident
                 for resident in self.residents(device, self._priority(claim.model))
-                if resident.model not in chosen and resident.model != claim.model
+                if resident.model not in chosen and resident.model not in beside
             ]
             victims = choose_victims(residents, short)
             if victims is None:
@@ -205,11 +206,14 @@ class Rooms:
             model = holder.model
             if model in evictable or model == claim.model or holder.hold is Hold.LEAVING:
                 continue
+            if not holder.bytes:
+                continue
             if model not in self.snapshot.models:
                 others.append(f"{model} (not in the store any more, {format_bytes(holder.bytes)})")
                 continue
-            passing = passing_because(self.snapshot, model)
-            is_final = is_final and passing is None
+            is_final = is_final and not passes_without(
+                self.snapshot, (holder.server, model), (claim.server, claim.model)
+            )
             why = stays_because(self.snapshot, model) or f"priority {self._priority(model)}"
             others.append(f"{model} ({why}, {format_bytes(holder.bytes)})")
         return Blocked(
@@ -221,6 +225,12 @@ class Rooms:
             blocked_by=tuple(others),
             is_final=is_final,
         )
+
+
+def together(snapshot: Snapshot, model: str) -> Iterator[str]:
+    """Models without which loading this one is no use: those of its steps, or of its ensembles'."""
+    for each in (model, *snapshot.needed_by(model)):
+        yield from snapshot.composing(each)
 
 
 def departures(snapshot: Snapshot, departure: LetGo) -> Iterator[LetGo]:
@@ -247,14 +257,15 @@ def admit(claims: Iterable[Claim], rooms: Rooms) -> Admission:
     A claim takes its bytes even while it waits, so that none after it can take them.
     """
     admitted = set()
-    blocked = {}
+    blocked: dict[str, Blocked] = {}
     for claim in claims:
         if rooms.fits(claim.need):
             admitted.add((claim.server, claim.model))
         elif not rooms.will_fit(claim.need):
             obstacle = rooms.make(claim)
             if obstacle is not None:
-                blocked[claim.model] = obstacle
+                known = blocked.get(claim.model)
+                blocked[claim.model] = known if known and known.is_final else obstacle
                 continue
         rooms.promise(claim)
     return Admission(admitted=frozenset(admitted), blocked=blocked)

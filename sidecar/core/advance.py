@@ -6,6 +6,7 @@ version, except on the canary when it was lost `Policy.lost_attempts` times in a
 
 from dataclasses import replace
 
+from sidecar.core.ensembles import built_with_others
 from sidecar.core.fleet import Snapshot
 from sidecar.core.moves import Move, is_stored, next_share, watched_s
 from sidecar.core.policy import Policy
@@ -53,6 +54,11 @@ def _needs_the_store(release: Release, snapshot: Snapshot) -> bool:
 def _missing(release: Release, snapshot: Snapshot) -> Move | None:
     if release.state in BEFORE_PROMOTION and not is_stored(release.version, release, snapshot):
         return Move(S.REFUSED, f"version {release.version} is no longer in the store")
+    if release.state in BEFORE_PROMOTION - {S.ADMITTED}:
+        # A model of an ensemble can be rolled back at any time.
+        obstacle = built_with_others(snapshot, release.model, release.version)
+        if obstacle is not None:
+            return Move(S.REFUSED, obstacle)
     if release.state is S.COMPARING and not is_stored(release.base, release, snapshot):
         return asked(release, f"version {release.base} is no longer in the store")
     if release.state is S.RESTORING and not is_stored(release.base, release, snapshot):

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from sidecar.core.actions import Check
 from sidecar.core.ensembles import waits_to_be_proven
-from sidecar.core.fleet import CheckKind, Server, Snapshot
+from sidecar.core.fleet import CheckKind, Failure, Server, Snapshot
 from sidecar.core.release import ReleaseState
-from sidecar.core.wanted import placement, progress
+from sidecar.core.trial import Trial
+from sidecar.core.wanted import is_resting, placement, progress
 
 EVERY_S = {CheckKind.COMPARE: 0.1, CheckKind.GUARD: 1.0}
 """Between the end of a round and the next, for the others on the server."""
@@ -34,8 +35,8 @@ def checks(snapshot: Snapshot, now_s: float) -> Iterator[Check]:
             continue
         if release.state is S.ADMITTED and waits_to_be_proven(snapshot, model) is not None:
             continue
-        # A clock that was set back makes nobody wait.
-        if trial is not None and 0 <= now_s - trial.looked_at_s < EVERY_S[kind]:
+        failure = snapshot.failures.get((server or Server.CANARY, model))
+        if _is_too_early(kind, trial, failure, now_s):
             continue
         if server is None:
             yield Check(kind=kind, release=release, config="", reason=reason)
@@ -45,6 +46,18 @@ def checks(snapshot: Snapshot, now_s: float) -> Iterator[Check]:
             yield Check(
                 kind=kind, release=release, config=wanted.config, reason=reason, trial=trial
             )
+
+
+def _is_too_early(
+    kind: CheckKind, trial: Trial | None, failure: Failure | None, now_s: float
+) -> bool:
+    """After the last round, or after what is not the version's fault.
+
+    A clock that was set back makes nobody wait.
+    """
+    if failure is not None and failure.blameless and is_resting(failure, now_s):
+        return True
+    return trial is not None and 0 <= now_s - trial.looked_at_s < EVERY_S[kind]
 
 
 def round_times_s(snapshot: Snapshot) -> list[float]:

@@ -4,20 +4,46 @@ An ensemble is proven with the versions of its models that serve, and its golden
 these alone: an ensemble and its models are released one after the other, its models first.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-from sidecar.core.fleet import Quarantine, Server, Snapshot
+from sidecar.core.fleet import Failure, Quarantine, Server, Snapshot
 from sidecar.core.release import ReleaseState
+from sidecar.core.setaside import is_hopeless
 from sidecar.core.wanted import Placement, placement, progress, unproven_part
 
 
 def awaited_part(snapshot: Snapshot, server: Server, model: str, wanted: Placement) -> str | None:
     """The first model of an ensemble's steps that is to be on a server before it and is not."""
+    return next(awaited_parts(snapshot, server, model, wanted), None)
+
+
+def awaited_parts(
+    snapshot: Snapshot, server: Server, model: str, wanted: Placement
+) -> Iterator[str]:
     at = Server.SERVING if snapshot.shadows else server
     for part in sorted(snapshot.models[model].composing(*wanted.versions)):
         placed = placement(snapshot, at, part)
         if placed is None or not progress(snapshot, at, part, placed).held:
-            return part
+            yield part
+
+
+def failure_beneath(
+    snapshot: Snapshot, server: Server, model: str, wanted: Placement
+) -> Failure | None:
+    """Why a model that is to be there before an ensemble cannot be: no evidence against that.
+
+    One that is being released may be at fault itself, and goes back then.
+    """
+    at = Server.SERVING if snapshot.shadows else server
+    for part in awaited_parts(snapshot, server, model, wanted):
+        placed = placement(snapshot, at, part)
+        if placed is None or snapshot.active_release(part) is not None:
+            continue
+        failure = progress(snapshot, at, part, placed).failure
+        if failure is not None and is_hopeless(failure):
+            reason = f"{part}, a model of its steps: {failure.reason}"
+            return replace(failure, reason=reason, blameless=True)
     return None
 
 

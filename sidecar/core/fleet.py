@@ -174,7 +174,7 @@ class Drift:
 class Mode(StrEnum):
     """What the sidecar does with what it sees.
 
-    `paused`: nothing new. `draining`: nothing new, and it is not ready.
+    `paused`: nothing new. `draining`: nothing new, and it is not ready, until the sidecar ends.
     """
 
     RUNNING = "running"
@@ -243,8 +243,9 @@ class Failure:
     """The last thing that went wrong for a model on a server.
 
     `config` is what was attempted, empty for a removal: a failure speaks only of that. `lost`
-    means that the server did not answer, `for_room` that memory has none: neither says anything
-    about the model.
+    means that nothing came of it: the server did not answer, or a disk let no file through.
+    `blameless` says that the version is not at fault: memory has no room, a disk stood in the way,
+    or a bug of ours.
     """
 
     reason: str
@@ -252,7 +253,7 @@ class Failure:
     attempts: int
     at_s: float
     config: str
-    for_room: bool = False
+    blameless: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,12 @@ from sidecar.core.steady import Curve
 
 NEWEST_WEIGHT = 0.3
 """Share of the newest load in a learned figure; loads vary with what else the machine does."""
+LOADS_WEIGHED = 5
+"""The newest loads, from which it is taken what a model holds."""
+OUTVOTE = 3
+"""From so many on the largest is left out. Of a GPU the growth is read, to which another process
+may have added: such a load must not keep a model out of the budget, for then it would never be
+loaded and weighed again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +22,9 @@ class Learned:
 
     `read_s` is bringing its files into the page cache when they were not there, `load_s`
     load and Triton's own warm-up with the files there, `warm_up_s` what came after until the
-    latency was steady; `curves` are of the newest load, `held_bytes` the most it ever held.
+    latency was steady; `curves` are of the newest load. `weighed_bytes` is what the last
+    `LOADS_WEIGHED` loads held, the newest last; `held_bytes` the most of these, of `OUTVOTE` and
+    more without the largest.
     """
 
     loads: int = 0
@@ -24,6 +32,7 @@ class Learned:
     load_s: float | None = None
     warm_up_s: float | None = None
     held_bytes: Mapping[Device, int] = field(default_factory=dict)
+    weighed_bytes: Mapping[Device, tuple[int, ...]] = field(default_factory=dict)
     curves: tuple[Curve, ...] = ()
 
 
@@ -38,18 +47,28 @@ def learn(
 ) -> Learned:
     """`read_s` None: the files were in the page cache before."""
     before = known or Learned()
+    weighed = {**_weighings(before)}
+    for device, held in held_bytes.items():
+        weighed[device] = (*weighed.get(device, ()), held)[-LOADS_WEIGHED:]
     return replace(
         before,
         loads=before.loads + 1,
         read_s=before.read_s if read_s is None else _mixed(before.read_s, read_s),
         load_s=_mixed(before.load_s, load_s),
         warm_up_s=_mixed(before.warm_up_s, warm_up_s),
-        held_bytes={
-            device: max(held_bytes.get(device, 0), before.held_bytes.get(device, 0))
-            for device in held_bytes.keys() | before.held_bytes.keys()
-        },
+        held_bytes={device: _most(each) for device, each in weighed.items()},
+        weighed_bytes=weighed,
         curves=curves,
     )
+
+
+def _weighings(known: Learned) -> Mapping[Device, tuple[int, ...]]:
+    """Before they were kept one by one, only the most of them was."""
+    return known.weighed_bytes or {device: (held,) for device, held in known.held_bytes.items()}
+
+
+def _most(weighed: tuple[int, ...]) -> int:
+    return sorted(weighed)[-2] if len(weighed) >= OUTVOTE else max(weighed)
 
 
 def _mixed(before: float | None, now: float) -> float:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from sidecar.core.ensembles import failure_beneath
 from sidecar.core.fleet import CheckKind, Server, Snapshot
 from sidecar.core.release import Release, ReleaseState
 from sidecar.core.trial import Trial
@@ -30,8 +31,11 @@ def found_on(release: Release, snapshot: Snapshot, server: Server) -> Progress |
     if wanted is None:
         return None
     found = progress(snapshot, server, release.model, wanted)
-    is_old = found.failure is not None and found.failure.at_s < release.entered_at_s
-    return replace(found, failure=None) if is_old else found
+    failure = found.failure
+    if failure is None and not found.held:
+        failure = failure_beneath(snapshot, server, release.model, wanted)
+    is_old = failure is not None and failure.at_s < release.entered_at_s
+    return replace(found, failure=None if is_old else failure)
 
 
 def watched(release: Release, snapshot: Snapshot) -> Trial | None:

@@ -129,10 +129,10 @@ def _canary_failed(found: Progress | None, snapshot: Snapshot, policy: Policy) -
     if failure is None:
         return None
     if not failure.lost:
-        return Move(S.REFUSED, f"on canary: {failure.reason}", against=not failure.for_room)
+        return Move(S.REFUSED, f"on canary: {failure.reason}", against=not failure.blameless)
     # A shadow that is lost has taken the serving server down with it.
     most = 1 if snapshot.shadows else policy.lost_attempts
-    if failure.attempts >= most:
+    if failure.attempts >= most and not failure.blameless:
         lost = f"the canary server was lost {failure.attempts} times: {failure.reason}"
         return Move(S.REFUSED, lost, against=True)
     return None

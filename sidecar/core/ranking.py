@@ -40,12 +40,16 @@ class Ranking(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resident:
-    """A model on one device, or one that could be loaded there."""
+    """A model on one device, or one that could be loaded there.
+
+    `parts`: of an ensemble the models of its steps, which never go for it.
+    """
 
     model: str
     held_bytes: int
     score: float
     priority: int = 0
+    parts: tuple[str, ...] = ()
 
     @property
     def worth(self) -> float:
@@ -142,7 +146,8 @@ def _displaced(
     if candidate.score <= 0 or candidate.worth < hysteresis * need_bytes * lowest:
         return None
     allowed = takewhile(lambda resident: resident.priority <= candidate.priority, staying)
-    victims = _victims(allowed, need_bytes)
+    others = (resident for resident in allowed if resident.model not in candidate.parts)
+    victims = _victims(others, need_bytes)
     if victims is None or candidate.worth < hysteresis * sum(each.worth for each in victims):
         return None
     return victims

@@ -11,8 +11,9 @@ from sidecar.core.wanted import is_resting, placement, serving_versions
 
 
 def removals(snapshot: Snapshot, now_s: float) -> Iterator[Work]:
+    """Nothing while the store is unmounted, which alone tells what is made of what."""
     for server, view in snapshot.servers.items():
-        if view.problem is not None:
+        if view.problem is not None or not snapshot.models:
             continue
         for model in sorted(view.staged.keys() | view.index.keys()):
             there = model in view.staged or not view.is_unloaded(model)

@@ -176,6 +176,7 @@ def _worth_loading(
                 held_bytes=need[device],
                 score=score,
                 priority=stored.intent.priority,
+                parts=snapshot.composing(model),
             )
 
 

@@ -79,6 +79,7 @@ def waits_for(release: Release, snapshot: Snapshot, blocked: Mapping[str, Blocke
         or _server_awaited(release, snapshot)
         or _canary_awaited(release, snapshot)
         or _gateway_awaited(release, snapshot)
+        or _repair_awaited(release, snapshot)
         or _memory_awaited(release, blocked)
     )
 
@@ -135,6 +136,16 @@ def _gateway_awaited(release: Release, snapshot: Snapshot) -> str | None:
     if release.state is not ReleaseState.PINNING or is_routed:
         return None
     return f"the gateway to send every request to version {release.base}"
+
+
+def _repair_awaited(release: Release, snapshot: Snapshot) -> str | None:
+    """What stands in its way, is not the version's fault, and is tried again."""
+    is_before = release.state in ON_CANARY | {ReleaseState.ADMITTED}
+    server = Server.CANARY if is_before else Server.SERVING
+    failure = snapshot.failures.get((server, release.model))
+    if failure is None or not failure.blameless or failure.at_s < release.entered_at_s:
+        return None
+    return f"another try: {failure.reason}"
 
 
 def _memory_awaited(release: Release, blocked: Mapping[str, Blocked]) -> str | None:

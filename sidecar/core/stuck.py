@@ -13,11 +13,11 @@ from sidecar.core.actions import (
     saved,
 )
 from sidecar.core.advance import advance
-from sidecar.core.ensembles import waits_to_be_proven
+from sidecar.core.ensembles import awaited_parts, waits_to_be_proven
 from sidecar.core.fleet import Failure, OperationKind, Server, Snapshot
 from sidecar.core.policy import Policy
 from sidecar.core.release import BEFORE_PROMOTION, ON_CANARY, PROMOTED, Release, ReleaseState
-from sidecar.core.wanted import placement
+from sidecar.core.wanted import placement, progress
 
 S = ReleaseState
 
@@ -29,20 +29,55 @@ def give_up(
 
     What was kept and fits no more is let go: nobody waits for it.
     """
-    for model, obstacle in blocked.items():
-        if not obstacle.is_final:
-            continue
-        affected = (model, *snapshot.needed_by(model))
-        for operation in snapshot.operations:
-            if operation.kind is OperationKind.LOAD and operation.model in affected:
-                error = f"{obstacle}; it is loaded as soon as there is room"
-                yield Settle(operation=replace(operation, finished_at_s=now_s, error=error))
-        release = snapshot.active_release(model)
-        if release is not None:
-            yield from _given_up(release, snapshot, policy, obstacle, now_s)
-        elif snapshot.waiting.keys().isdisjoint(affected):
-            kept = (each for each in affected if each in snapshot.kept)
-            yield from (LetGo(model=each, reason=str(obstacle)) for each in kept)
+    final = {model: obstacle for model, obstacle in blocked.items() if obstacle.is_final}
+    for operation in snapshot.operations:
+        obstacle = _obstacle(snapshot, Server.SERVING, operation.model, final)
+        if operation.kind is OperationKind.LOAD and obstacle is not None:
+            error = f"{obstacle}; it is loaded as soon as there is room"
+            yield Settle(operation=replace(operation, finished_at_s=now_s, error=error))
+    for model, obstacle in _held_up(snapshot, final).items():
+        yield from _given_up(snapshot.releases[model], snapshot, policy, obstacle, now_s)
+    for model in snapshot.kept if final else ():
+        obstacle = _obstacle(snapshot, Server.SERVING, model, final)
+        if obstacle is not None and not _is_needed(snapshot, model, obstacle.model):
+            yield LetGo(model=model, reason=str(obstacle))
+
+
+def _is_needed(snapshot: Snapshot, model: str, part: str) -> bool:
+    """Whether a release or a request needs a model that lacks room for this part of it."""
+    return (
+        snapshot.active_release(model) is not None
+        or snapshot.active_release(part) is not None
+        or not snapshot.waiting.keys().isdisjoint((part, *snapshot.needed_by(part)))
+    )
+
+
+def _held_up(snapshot: Snapshot, blocked: Mapping[str, Blocked]) -> dict[str, Blocked]:
+    """Models whose release cannot go on for want of memory, and for what."""
+    found = {
+        model: _obstacle(snapshot, _server_of(release), model, blocked)
+        for model, release in snapshot.releases.items()
+        if blocked and release.is_active
+    }
+    return {model: obstacle for model, obstacle in found.items() if obstacle is not None}
+
+
+def _obstacle(
+    snapshot: Snapshot, server: Server, model: str, blocked: Mapping[str, Blocked]
+) -> Blocked | None:
+    """What there is no room for: the model, or one of its steps that is to be there before it."""
+    wanted = placement(snapshot, server, model)
+    if wanted is None:
+        awaited = iter(snapshot.composing(model))
+    elif progress(snapshot, server, model, wanted).held:
+        return None
+    else:
+        awaited = awaited_parts(snapshot, server, model, wanted)
+    return next((blocked[each] for each in (model, *awaited) if each in blocked), None)
+
+
+def _server_of(release: Release) -> Server:
+    return Server.CANARY if release.state in ON_CANARY else Server.SERVING
 
 
 def _given_up(
@@ -51,7 +86,7 @@ def _given_up(
     if release.state is S.ROLLING_BACK:
         yield from _back_in_the_record(release, snapshot, obstacle, now_s)
         return
-    server = Server.CANARY if release.state in ON_CANARY else Server.SERVING
+    server = _server_of(release)
     wanted = placement(snapshot, server, release.model)
     failed = Failure(
         reason=str(obstacle),
@@ -59,7 +94,7 @@ def _given_up(
         attempts=1,
         at_s=now_s,
         config=wanted.config if wanted else "",
-        for_room=True,
+        blameless=True,
     )
     seen = replace(snapshot, failures={(server, release.model): failed})
     after = advance(release, seen, policy, now_s)
@@ -89,7 +124,8 @@ def untangled(
     Each of them holds what another one needs. It says nothing about the version.
     """
     active = [release for release in snapshot.releases.values() if release.is_active]
-    stuck = [release for release in active if release.model in blocked]
+    held_up = _held_up(snapshot, blocked)
+    stuck = [release for release in active if release.model in held_up]
     if snapshot.busy or snapshot.checking or not stuck:
         return
     if any(_goes_on(release, snapshot) for release in active if release not in stuck):
@@ -99,7 +135,7 @@ def untangled(
     if not others or youngest.state not in BEFORE_PROMOTION | PROMOTED:
         return
     note = (
-        f"{blocked[youngest.model]}; the releases of {others} hold it and cannot go on either: "
+        f"{held_up[youngest.model]}; the releases of {others} hold it and cannot go on either: "
         "release it again when they have ended"
     )
     state = S.REFUSED if youngest.state in BEFORE_PROMOTION else S.ROLLING_BACK

@@ -136,7 +136,7 @@ def _back(found: Progress) -> Move | None:
     if failure is None or failure.lost:
         return None
     note = f"on serving: {failure.reason}"
-    return Move(S.ROLLING_BACK, note, against=not failure.for_room)
+    return Move(S.ROLLING_BACK, note, against=not failure.blameless)
 
 
 SWITCHING: Mapping[ReleaseState, Callable[[Release, Snapshot, Policy, float], Move | None]] = {

@@ -1,6 +1,5 @@
 """What it is worth to hold a model: demand and cost of one snapshot, asked for by name."""
 
-from collections.abc import Callable
 from functools import cached_property
 from itertools import islice
 
@@ -191,25 +190,60 @@ def lasting_because(snapshot: Snapshot, model: str) -> str | None:
         return "asked for by a person"
     if snapshot.models[model].intent.pin:
         return "pinned"
-    return _for_an_ensemble(snapshot, model, lasting_because)
+    for ensemble in snapshot.needed_by(model):
+        why = lasting_because(snapshot, ensemble)
+        if why is not None:
+            return f"needed by ensemble {ensemble}: {why}"
+    return None
 
 
 def passing_because(snapshot: Snapshot, model: str) -> str | None:
     """Why a model is no victim for the moment, else None."""
-    if any((server, model) in snapshot.busy for server in Server):
+    waiting = {
+        each
+        for each in snapshot.ensembles.get(model, ())
+        if each in snapshot.waiting and model in snapshot.composing(each)
+    }
+    return _passing_itself(snapshot, model) or next(
+        (
+            f"needed by ensemble {each}: {why}"
+            for each in sorted(waiting | set(snapshot.needed_by(model)))
+            if (why := _passing_itself(snapshot, each))
+        ),
+        None,
+    )
+
+
+def passes_without(
+    snapshot: Snapshot, holder: tuple[Server, str], other: tuple[Server, str]
+) -> bool:
+    """Whether what is in the way of another model may go by itself before that one is loaded.
+
+    What an ensemble of both waits for does not pass: it is that other one. No request waits for
+    what is on canary.
+    """
+    server, model = holder
+    concerned = {model, *_ensembles_over(snapshot, server, model)}
+    concerned -= {other[1], *snapshot.needed_by(other[1]), *_ensembles_over(snapshot, *other)}
+    return any(_passing_itself(snapshot, each, server) for each in concerned)
+
+
+def _ensembles_over(snapshot: Snapshot, server: Server, model: str) -> tuple[str, ...]:
+    """Ensembles for which a model is on a server."""
+    if server is Server.SERVING:
+        return snapshot.needed_by(model)
+    return tuple(
+        each
+        for each in snapshot.ensembles.get(model, ())
+        if snapshot.active_release(each) is not None and model in snapshot.composing(each)
+    )
+
+
+def _passing_itself(snapshot: Snapshot, model: str, server: Server = Server.SERVING) -> str | None:
+    if any((each, model) in snapshot.busy for each in Server):
         return "loading or unloading"
     if snapshot.active_release(model):
         return "being released"
-    if model in snapshot.waiting:
+    if server is Server.SERVING and model in snapshot.waiting:
         return "a request waits for it"
-    return _for_an_ensemble(snapshot, model, passing_because)
-
-
-def _for_an_ensemble(
-    snapshot: Snapshot, model: str, because: Callable[[Snapshot, str], str | None]
-) -> str | None:
-    for ensemble in snapshot.needed_by(model):
-        why = because(snapshot, ensemble)
-        if why is not None:
-            return f"needed by ensemble {ensemble}: {why}"
     return None

@@ -77,17 +77,32 @@ class Board:
         self._verified[pair] = verification
         if pair[0] is Server.SERVING:
             self.failures.pop(pair, None)
+        else:
+            self.recover(pair)
 
     def forget(self, pair: Pair) -> None:
         self._verified.pop(pair, None)
         self.failures.pop(pair, None)
 
-    def fail(self, pair: Pair, *, reason: str, lost: bool, config: str) -> Failure:
+    def recover(self, pair: Pair) -> None:
+        """What stood in the way, and was not the version's fault, does so no longer."""
+        failure = self.failures.get(pair)
+        if failure is not None and failure.blameless:
+            del self.failures[pair]
+
+    def fail(
+        self, pair: Pair, *, reason: str, lost: bool, config: str, blameless: bool = False
+    ) -> Failure:
         before = self.failures.get(pair)
-        again = before is not None and before.config == config and before.lost == lost
-        attempts = before.attempts + 1 if before and again else 1
+        now = (config, lost, blameless)
+        again = before is not None and (before.config, before.lost, before.blameless) == now
         failure = Failure(
-            reason=reason, lost=lost, attempts=attempts, at_s=time.time(), config=config
+            reason=reason,
+            lost=lost,
+            attempts=before.attempts + 1 if before and again else 1,
+            at_s=time.time(),
+            config=config,
+            blameless=blameless,
         )
         self.failures[pair] = failure
         self.stage_problems.pop(pair[0], None)

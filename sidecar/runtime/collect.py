@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from contract.errors import InvalidArtifact
 from sidecar.core.demand import arrived
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import Server
@@ -135,8 +136,15 @@ class Collector:
             model
             for model in asked
             if (version := serving.get(model, models[model].newest)) in models[model].versions
-            and await self._learner.is_cached(model, version)
+            and await self._is_cached(model, version)
         }
+
+    async def _is_cached(self, model: str, version: int) -> bool:
+        """What cannot be read is not there; who loads it is told why."""
+        try:
+            return await self._learner.is_cached(model, version)
+        except InvalidArtifact:
+            return False
 
 
 def _without(changing: set[str], by_model: Mapping[str, int]) -> dict[str, int]:

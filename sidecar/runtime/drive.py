@@ -45,7 +45,7 @@ class Driver:
             ServerError: the server refused, or did not answer.
             Unproven: its index or an answer is not what it must be.
             ContractError: golden samples cannot be read.
-            OSError: the stage cannot be written.
+            StageUnusable: the stage cannot be written.
         """
         server, model, placement = action.server, action.model, action.placement
         wanted = frozenset(placement.versions)
@@ -100,7 +100,7 @@ class Driver:
         Raises:
             ServerError: the server refused, or did not answer.
             TimeoutError: still loading, or still unloading, after `UNLOAD_TIMEOUT_S`.
-            OSError: the stage cannot be cleared.
+            StageUnusable: the stage cannot be cleared.
         """
         if action.server is Server.CANARY:
             await self._unload(action)

@@ -32,12 +32,11 @@ from sidecar.core.fleet import Departure, Kept, Server
 from sidecar.core.pressure import QUICK_S, Loaded
 from sidecar.core.release import moved
 from sidecar.core.train import CarState, Train
-from sidecar.errors import ServerLost, StageUnusable
-from sidecar.runtime.check import EXPECTED, Checker
+from sidecar.errors import ServerLost
+from sidecar.runtime.blame import EXPECTED, blame
+from sidecar.runtime.check import Checker
 from sidecar.runtime.drive import Driver
 from sidecar.runtime.world import World
-
-SAYS_NOTHING_OF_THE_MODEL = (ServerLost, StageUnusable)
 
 
 class Executor:
@@ -147,7 +146,10 @@ class Executor:
         await self._world.telemetry.record(event)
 
     async def work(self, action: Work) -> None:
-        """Do one thing; what came of it is on the board and told afterwards."""
+        """Do one thing; what came of it is on the board and told afterwards.
+
+        Raises what nobody expected, after that was done with it too.
+        """
         match action:
             case Ensure():
                 await self._ensure(action)
@@ -166,16 +168,13 @@ class Executor:
         began_s = time.monotonic()
         reason = action.reason
         phases: Numbers = {}
+        failed: Exception | None = None
         try:
             took = await self._driver.ensure(action)
-        except EXPECTED as error:
-            name, reason = EventName.LOAD_FAILED, str(error)
-            self._world.board.fail(
-                (action.server, action.model),
-                reason=reason,
-                lost=isinstance(error, SAYS_NOTHING_OF_THE_MODEL),
-                config=action.placement.config,
-            )
+        except Exception as error:  # noqa: BLE001  (none may be tried again without end)
+            failed, pair = error, (action.server, action.model)
+            name = EventName.LOAD_FAILED
+            reason = blame(self._world.board, pair, error, config=action.placement.config)
         else:
             name = EventName.MODEL_ADOPTED
             if took.load_s is not None:
@@ -191,6 +190,7 @@ class Executor:
             versions=versions,
             reason=reason,
         )
+        _raise_bug(failed)
 
     def _weigh(self, action: Ensure, seconds: float) -> None:
         """A load that somebody waits for says how well the budget does."""
@@ -204,15 +204,16 @@ class Executor:
     async def _remove(self, action: Remove) -> None:
         began_s = time.monotonic()
         name, reason = EventName.MODEL_UNLOADED, action.reason
+        failed: Exception | None = None
         try:
             if not await self._driver.remove(action):
                 name, reason = EventName.UNLOAD_CALLED_OFF, "a request asked for it meanwhile"
-        except EXPECTED as error:
-            name, reason = EventName.UNLOAD_FAILED, str(error)
-            lost = isinstance(error, SAYS_NOTHING_OF_THE_MODEL)
-            pair = (action.server, action.model)
-            self._world.board.fail(pair, reason=reason, lost=lost, config="")
+        except Exception as error:  # noqa: BLE001  (none may be tried again without end)
+            failed, pair = error, (action.server, action.model)
+            name = EventName.UNLOAD_FAILED
+            reason = blame(self._world.board, pair, error, config="")
         await self._say(name, action.model, server=action.server, began_s=began_s, reason=reason)
+        _raise_bug(failed)
 
     async def _read_ahead(self, action: ReadAhead) -> None:
         began_s = time.monotonic()
@@ -267,3 +268,8 @@ class Executor:
             detail={**detail, **(numbers or {})},
         )
         await self._world.telemetry.record(event)
+
+
+def _raise_bug(error: Exception | None) -> None:
+    if error is not None and not isinstance(error, EXPECTED):
+        raise error

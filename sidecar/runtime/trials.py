@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from contract.bytes import format_bytes
-from contract.errors import ContractError
+from contract.errors import ArtifactUnreadable, ContractError
 from contract.manifest import Manifest
 from contract.samples import Tensors
 from sidecar.core.agreement import Agreement, Answer, Finding, findings
@@ -81,7 +81,7 @@ class _Progress:
 
 
 class Trier:
-    """Raises ServerLost when there is no answer, which is no evidence."""
+    """Raises what is no evidence: ServerLost when there is no answer, and ArtifactUnreadable."""
 
     def __init__(
         self,
@@ -145,8 +145,8 @@ class Trier:
                 trial = await self._compare(release, progress, trial)
             else:
                 trial = await self._guard(release, progress, trial)
-        except ServerLost:
-            # What comes back begins with cold caches, and counts from zero.
+        except (ServerLost, ArtifactUnreadable):
+            # A server that comes back begins with cold caches, and counts from zero.
             self._progress.pop(key, None)
             raise
         except (ContractError, OSError, StateUnavailable, Unproven) as error:

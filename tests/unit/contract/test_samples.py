@@ -175,3 +175,54 @@ def test_the_file_is_a_plain_archive(tmp_path: Path) -> None:
 
     with np.load(io.BytesIO(path.read_bytes())) as archive:
         assert archive.files == ["0/input/x", "0/output/y"]
+
+
+@pytest.mark.parametrize("kind", ["input", "output"])
+def test_zeros_at_the_end_of_words_come_back(tmp_path: Path, kind: str) -> None:
+    """They count: to a server they are as much of an answer as any other byte."""
+    path = tmp_path / "golden.npz"
+    words = np.array([[b"ab\0", b"\0\0"], [b"", b"a\0b"]], dtype=np.object_)
+    sample = (
+        GoldenSample({"in/put": words}, {}) if kind == "input" else GoldenSample({}, {"w": words})
+    )
+
+    write_golden(path, [sample, GoldenSample({"x": np.int64([1])}, {})])
+
+    first, second = read_golden(path)
+    (back,) = (first.inputs or first.outputs).values()
+    assert (back.dtype, back.tolist()) == (np.object_, words.tolist())
+    assert list(second.inputs) == ["x"]
+
+
+def test_words_without_zeros_are_stored_as_plainly_as_ever(tmp_path: Path) -> None:
+    path = tmp_path / "golden.npz"
+    write_golden(path, [GoldenSample({"w": np.array([b"a", b""], np.object_)}, {})])
+
+    with np.load(path) as archive:
+        assert archive.files == ["0/input/w"]
+
+
+def test_one_array_is_no_archive(tmp_path: Path) -> None:
+    path = tmp_path / "golden.npz"
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+    with pytest.raises(InvalidArtifact, match=r"golden\.npz cannot be read: it is one array"):
+        read_golden(path)
+
+
+def test_a_bit_that_flipped_is_harmless_or_evidence_against_the_version(tmp_path: Path) -> None:
+    """Down to encrypted members and unknown compressions, for which zipfile has other errors."""
+    path = tmp_path / "golden.npz"
+    write_golden(path, [GoldenSample({"x": np.int64([1])}, {})])
+    whole, named = path.read_bytes(), 0
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 8
+        path.write_bytes(damaged)
+        try:
+            read_golden(path)
+        except InvalidArtifact:
+            named += 1
+
+    assert named > len(whole) // 2

@@ -99,7 +99,7 @@ def test_data_of_another_size_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArtifact, match=r"x\.bin does not fit FP32\[2\]"):
+    with pytest.raises(InvalidArtifact, match=r"x\.bin cannot be read: .*No such file"):
         warmup_requests(tiny(), tmp_path)
 
 
