@@ -127,6 +127,21 @@ def malformed(text: str) -> Answer:
     )
 
 
+def lost(model: str, losses: int) -> Answer:
+    """Servers died under the request. INTERNAL, because gRPC's clients repeat UNAVAILABLE."""
+    return Answer(
+        status=HTTPStatus.SERVICE_UNAVAILABLE,
+        grpc_code=StatusCode.INTERNAL,
+        code="server_died",
+        text=(
+            f"{losses} times a server died while it answered this request for {model}, which is "
+            "not sent again; see in Triton's log what it died of, and ask again if this request "
+            "is not to blame"
+        ),
+        headers=_FINAL,
+    )
+
+
 def unknown(model: str) -> Answer:
     return refusal(model, UnknownObject("unknown_model", ""), now_s=0.0)
 

@@ -17,14 +17,16 @@ from contract.kserve import from_grpc
 from sidecar.activator.answers import CLOSING, Answer, malformed
 from sidecar.activator.holding import Holding
 from sidecar.activator.samples import SAMPLE, Samples
+from sidecar.activator.tries import Past, past
 from sidecar.activator.wire import names
+from sidecar.adapters.envoy.names import TRIES_HEADER
 
 SERVICE = "inference.GRPCInferenceService"
 _INFERENCES = ("ModelInfer", "ModelStreamInfer")
 _HELD = (*_INFERENCES, "ModelMetadata", "ModelConfig")
 _Context = grpc.aio.ServicerContext[bytes, bytes]
-# Of a model and a version, for a client that waits so many seconds.
-_Method = Callable[[str, str, float | None], Awaitable[Answer | Message]]
+# Of a model and a version, for a client that waits so many seconds, after tries before.
+_Method = Callable[[str, str, float | None, Past], Awaitable[Answer | Message]]
 
 
 class GrpcDoor:
@@ -33,7 +35,7 @@ class GrpcDoor:
         self._samples = samples
 
     def handler(self) -> grpc.GenericRpcHandler:
-        methods = {
+        methods: dict[str, _Method] = {
             **dict.fromkeys(_HELD, self._hold),
             "ModelReady": self._tell_ready,
             "ModelStatistics": self._tell_statistics,
@@ -70,17 +72,17 @@ class GrpcDoor:
             model, _ = names(message)
             self._samples.offer(model, message, from_grpc)
 
-    async def _hold(self, model: str, version: str, timeout_s: float | None) -> Answer | Message:
-        held = self._holding.held(model, version, timeout_s)
+    async def _hold(
+        self, model: str, version: str, timeout_s: float | None, before: Past
+    ) -> Answer | Message:
+        held = self._holding.held(model, version, timeout_s, before)
         return await self._holding.unless_closed(held) or CLOSING
 
-    async def _tell_ready(self, model: str, _version: str, _: float | None) -> Answer | Message:
+    async def _tell_ready(self, model: str, *_: object) -> Answer | Message:
         ready: Message = service_pb2.ModelReadyResponse(ready=self._holding.refusal(model) is None)
         return ready
 
-    async def _tell_statistics(
-        self, model: str, _version: str, _: float | None
-    ) -> Answer | Message:
+    async def _tell_statistics(self, model: str, *_: object) -> Answer | Message:
         none: Message = service_pb2.ModelStatisticsResponse()
         return self._holding.stranger(model) or none
 
@@ -91,4 +93,8 @@ async def _answer(method: _Method, context: _Context) -> Answer | Message:
         model, version = names(await context.read() or b"")
     except ValueError as error:
         return malformed(str(error))
-    return await method(model, version, context.time_remaining())
+    tries = [
+        str(value) for key, value in context.invocation_metadata() or () if key == TRIES_HEADER
+    ]
+    # Envoy hands the client's deadline on as it was when the request came.
+    return await method(model, version, context.time_remaining(), past(tries))

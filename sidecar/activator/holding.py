@@ -9,10 +9,13 @@ import structlog
 from grpc import StatusCode
 
 from contract.layout import is_model_name
-from sidecar.activator.answers import CRASHED, Answer, again, refusal, unknown
+from sidecar.activator.answers import CRASHED, Answer, again, lost, refusal, unknown
+from sidecar.activator.tries import NONE, Past
 from sidecar.runtime.hold import Hold
 
 T = TypeVar("T")
+MOST_LOSSES = 1
+"""Servers that may die under a request: one may have died of something else, two are enough."""
 
 
 class Holding:
@@ -21,15 +24,24 @@ class Holding:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._is_closed = False
 
-    async def held(self, model: str, version: str, timeout_s: float | None) -> Answer:
+    async def held(
+        self, model: str, version: str, timeout_s: float | None, past: Past = NONE
+    ) -> Answer:
         """Return when the model is loaded, or will not be; `timeout_s` is the client's own.
 
-        `version` is empty where the request names none.
+        `version` is empty where the request names none. A request is not sent once more when
+        more than `MOST_LOSSES` servers have died under it.
         """
         if not is_model_name(model):
             return unknown(model)
+        if past.losses > MOST_LOSSES:
+            log = structlog.get_logger("pilotlight")
+            log.warning("request_given_up", model=model, servers_lost=past.losses)
+            return lost(model, past.losses)
         try:
-            heat = await self._hold.hold(model, version=version, timeout_s=timeout_s)
+            heat = await self._hold.hold(
+                model, version=version, timeout_s=timeout_s, age_s=past.age_s, held_s=past.held_s
+            )
         except Exception as error:  # noqa: BLE001  (the client gets an answer, the log the bug)
             return _refusal(model, error)
         return again(model, heat)

@@ -4,7 +4,8 @@
     /v2/models/<model>[/versions/<version>]/stats   empty: what is not loaded has none
     /v2/models/<model>[/versions/<version>][/...]   held: infer, generate, config, metadata
 
-A client says in `x-request-timeout` how long it waits: `500ms`, `2.5s`.
+A client says in `x-request-timeout` how long it waits: `500ms`, `2.5s`, from when its request came
+to the gateway.
 
 Envoy's copies of requests, to compare answers, come here too and are told apart by a header.
 """
@@ -24,6 +25,8 @@ from contract.kserve import from_http
 from sidecar.activator.answers import CLOSING, NO_SUCH_PATH, malformed
 from sidecar.activator.holding import Holding
 from sidecar.activator.samples import SAMPLE, Samples
+from sidecar.activator.tries import past
+from sidecar.adapters.envoy.names import TRIES_HEADER
 from sidecar.runtime.compare import LARGEST_BYTES
 
 TIMEOUT = "x-request-timeout"
@@ -77,13 +80,15 @@ class HttpDoor:
         if found["part"] == "stats":
             stranger = self._holding.stranger(model)
             return stranger.as_http() if stranger else JSONResponse({"model_stats": []})
-        given = Headers(scope=scope).get(TIMEOUT)
+        headers = Headers(scope=scope)
+        given = headers.get(TIMEOUT)
         try:
             timeout_s = None if given is None else parse_duration_s(given)
         except ValueError as error:
             return malformed(f"{TIMEOUT}: {error}").as_http()
         version = unquote(found["version"] or "")
-        return (await self._holding.held(model, version, timeout_s)).as_http()
+        before = past(headers.getlist(TRIES_HEADER))
+        return (await self._holding.held(model, version, timeout_s, before)).as_http()
 
     async def _take(self, scope: Scope, receive: Receive) -> None:
         """Only of /infer: what /generate means is in the model's config."""

@@ -17,6 +17,7 @@ from sidecar.core.replicas import free_bytes
 from sidecar.core.routing import Replica, Routes
 from sidecar.errors import InvalidSettings
 from sidecar.runtime.compare import Comparer
+from sidecar.runtime.endless import told
 from sidecar.runtime.hold import Hold
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.place import Placer
@@ -120,7 +121,7 @@ async def _replicas(gateway: GatewaySettings, world: World, stack: AsyncExitStac
         said.name: Replica(name=said.name, http=said.http, grpc=said.grpc, models=frozenset())
         for said in gateway.replicas
     }
-    replicas = Replicas(peers, addresses, world.router, world.telemetry)
+    replicas = Replicas(peers, addresses, world.router, world.telemetry, world.board)
     return await stack.enter_async_context(replicas)
 
 
@@ -172,11 +173,14 @@ async def start_activator(
 async def _listen(activator: Activator, world: World) -> None:
     """As soon as the ports are free: what is loaded needs no activator."""
     while True:
+        problem = None
         try:
             await activator.__aenter__()
         except InvalidSettings as error:
-            world.board.trouble("activator", str(error))
-        else:
-            world.board.trouble("activator", None)
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001  (nobody else would see it)
+            problem = told("activator", error, world.board.troubles.get("activator"))
+        world.board.trouble("activator", problem)
+        if problem is None:
             return
         await asyncio.sleep(LISTEN_AGAIN_S)

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from typing import Protocol
 
 from sidecar.adapters.secret_file import SecretFile
@@ -10,6 +11,7 @@ from sidecar.api.auth import Caller, Callers
 from sidecar.core.fleet import Server
 from sidecar.errors import InvalidSettings
 from sidecar.runtime.board import Board
+from sidecar.runtime.endless import endlessly
 from sidecar.settings import Settings
 
 EVERY_S = 1.0
@@ -43,18 +45,19 @@ class Keys:
 
     async def watch(self, door: Door, board: Board) -> None:
         """Read all of them again and again, until cancelled."""
-        while True:
-            problem = None
-            try:
-                door.callers = await asyncio.to_thread(self.callers)
-            except InvalidSettings as error:
-                problem = str(error)
-            board.trouble("tokens", problem)
-            for caller, file in self._tokens.items():
-                board.trouble(f"token {caller.name}", file.problem)
-            for server, key in self.servers.items():
-                board.trouble(f"key {server}", key.problem if key else None)
-            await asyncio.sleep(EVERY_S)
+        await endlessly("secrets", partial(self._look, door, board), board, every_s=EVERY_S)
+
+    async def _look(self, door: Door, board: Board) -> None:
+        problem = None
+        try:
+            door.callers = await asyncio.to_thread(self.callers)
+        except InvalidSettings as error:
+            problem = str(error)
+        board.trouble("tokens", problem)
+        for caller, file in self._tokens.items():
+            board.trouble(f"token {caller.name}", file.problem)
+        for server, key in self.servers.items():
+            board.trouble(f"key {server}", key.problem if key else None)
 
 
 def _read(file: SecretFile) -> str:

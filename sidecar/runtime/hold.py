@@ -38,10 +38,19 @@ class Hold:
         self._most = most
         self._most_per_model = most_per_model
 
-    async def hold(self, model: str, *, version: str = "", timeout_s: float | None) -> Heat:
+    async def hold(
+        self,
+        model: str,
+        *,
+        version: str = "",
+        timeout_s: float | None,
+        age_s: float = 0.0,
+        held_s: float = 0.0,
+    ) -> Heat:
         """Return when the request can be sent again. `timeout_s` is what its client allows.
 
-        `version` is the one that it names, if any.
+        `version` is the one that it names, if any. It came `age_s` ago, and has been held for
+        `held_s` of them: limits are those of a request, not of one of its tries.
 
         Raises:
             UnknownObject: no such model; or the model is loaded, but not in this version.
@@ -55,21 +64,22 @@ class Hold:
         held = self._waiting.held
         held[model] += 1
         began_s, outcome = time.monotonic(), "refused"
-        limit_s = min(self._longest_s, math.inf if timeout_s is None else timeout_s)
+        ours_s = self._longest_s - held_s
+        clients_s = math.inf if timeout_s is None else timeout_s - age_s
         try:
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(min(ours_s, clients_s)):
                 heat = await self._activate(model)
             self._refuse_absent(model, version)
             outcome = heat.value
         except (TimeoutError, TooLate) as error:
-            if limit_s == timeout_s:
+            if clients_s <= ours_s:
                 raise TooLate(
-                    f"{model} was not loaded within the {limit_s:g} s that the client allows; the "
-                    "load goes on: ask again"
+                    f"{model} was not loaded within the {timeout_s:g} s that the client allows; "
+                    "the load goes on: ask again"
                 ) from error
             raise HeldTooLong(
-                f"{model} was not loaded within {limit_s:g} s, and no request is held for longer; "
-                "the load goes on: ask again",
+                f"{model} was not loaded within {self._longest_s:g} s, and no request is held for "
+                "longer; the load goes on: ask again",
                 retry_after_s=TRY_AGAIN_S,
             ) from error
         finally:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,8 @@ from sidecar.core.replicas import Announcement, revision
 from sidecar.core.routing import Replica
 from sidecar.errors import PeerLost
 from sidecar.ports import Peer
+from sidecar.runtime.board import Board
+from sidecar.runtime.endless import endlessly
 from sidecar.runtime.route import Router
 from sidecar.runtime.telemetry import Telemetry
 
@@ -37,12 +40,14 @@ class Replicas(AbstractAsyncContextManager["Replicas"]):
         addresses: Mapping[str, Replica],
         router: Router,
         telemetry: Telemetry,
+        board: Board,
     ) -> None:
         """`addresses` are the replicas of the peers, by name; which models they have is asked."""
         self._peers = peers
         self._addresses = addresses
         self._router = router
         self._telemetry = telemetry
+        self._board = board
         self._announced: dict[str, Announcement] = {}
         self._missed = dict.fromkeys(peers, 0)
         self._not_asked = set(peers)
@@ -87,18 +92,23 @@ class Replicas(AbstractAsyncContextManager["Replicas"]):
         }
 
     async def _follow(self, name: str) -> None:
-        while True:
-            try:
-                found = await self._peers[name].look(revision(self._routed(name)))
-            except PeerLost as error:
-                self._missed[name] += 1
-                if await self._is_gone(name):
-                    await self._change(name, None, str(error))
-            else:
-                self._missed[name] = 0
-                if found != self._announced.get(name) or name in self._not_asked:
-                    await self._change(name, found, "its sidecar says so")
-            await asyncio.sleep(ASK_EVERY_S)
+        ask = partial(self._ask, name)
+        await endlessly(f"replica {name}", ask, self._board, every_s=ASK_EVERY_S)
+
+    async def _ask(self, name: str) -> None:
+        try:
+            found = await self._peers[name].look(revision(self._routed(name)))
+        except PeerLost as error:
+            self._missed[name] += 1
+            if await self._is_gone(name):
+                await self._change(name, None, str(error))
+        except Exception:
+            self._missed[name] += 1
+            raise
+        else:
+            self._missed[name] = 0
+            if found != self._announced.get(name) or name in self._not_asked:
+                await self._change(name, found, "its sidecar says so")
 
     async def _is_gone(self, name: str) -> bool:
         """A sidecar may be restarted while its Triton serves.

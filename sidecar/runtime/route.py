@@ -12,6 +12,7 @@ from sidecar.core.routing import Replica, Routes, Split, has_unproven, looked_at
 from sidecar.core.traffic import Traffic
 from sidecar.errors import GatewayError
 from sidecar.ports import Gateway
+from sidecar.runtime.endless import told
 from sidecar.runtime.telemetry import Telemetry
 
 AGAIN_AFTER_S = 0.5
@@ -160,19 +161,26 @@ class Router:
 
     async def _apply(self, gateway: Gateway, routes: Routes) -> None:
         self._told = routes
-        try:
-            await gateway.apply(routes)
-        except GatewayError as error:
-            if self.problem is None:
-                await self._tell(EventName.GATEWAY_LOST, reason=str(error))
-            self.problem = str(error)
-            return
+        before, self.problem = self.problem, await self._tried(gateway, routes)
         if self.problem is not None:
+            if before is None:
+                await self._tell(EventName.GATEWAY_LOST, reason=self.problem)
+            return
+        if before is not None:
             await self._tell(EventName.GATEWAY_FOUND)
-        self.problem = None
         self.applied = routes
         async with self._moved:
             self._moved.notify_all()
+
+    async def _tried(self, gateway: Gateway, routes: Routes) -> str | None:
+        """Why the gateway does not route so; None: it does."""
+        try:
+            await gateway.apply(routes)
+        except GatewayError as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001  (routes must outlive any bug)
+            return told("gateway", error, self.problem)
+        return None
 
     async def _changed_or(self, timeout_s: float) -> None:
         try:

@@ -164,7 +164,7 @@ def test_the_pod_on_kubernetes_is_the_one_of_compose() -> None:
     assert containers.keys() == {"triton", "triton-canary", "sidecar", "gateway"}
     for name in ("triton", "triton-canary"):
         service, container = compose[name], containers[name]
-        assert container["args"][2] == service["command"][2].replace("$$", "$")
+        assert container["args"][2] == as_shipped(service["command"][2]).replace("$$", "$")
         told = {each["name"]: each["value"] for each in container["env"]}
         assert told == {key: str(value) for key, value in service["environment"].items()}
         assert container["image"] == as_shipped(service["image"])

@@ -5,11 +5,15 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from contract.files import flush
 from sidecar.adapters.envoy.names import Resource, typed
 
 
 class Folder:
-    """Files that are replaced by rename, so that Envoy never reads half of one."""
+    """Files that are replaced by rename, so that Envoy never reads half of one.
+
+    Nor after a power failure: their contents are on the disk before their names are.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,16 +37,17 @@ class Folder:
     def write(self, name: str, text: str) -> None:
         """Replace a file unless it says the same already. Raises OSError."""
         path = self.path / f"{name}.json"
-        if name not in self._must_be_new and path.exists() and path.read_text() == text:
+        if name not in self._must_be_new and path.exists() and path.read_bytes() == text.encode():
             return
         self.path.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
         # It may hold API keys.
         fresh.touch(mode=0o600)
         fresh.write_text(text)
+        flush(fresh)
         fresh.replace(path)
         self._must_be_new.discard(name)
 
     def contents(self) -> Mapping[str, str]:
-        """Text of each file that is there. Raises OSError."""
-        return {path.stem: path.read_text() for path in self.path.glob("*.json")}
+        """Text of each file that is there, whoever wrote it. Raises OSError."""
+        return {path.stem: path.read_text(errors="replace") for path in self.path.glob("*.json")}

@@ -30,6 +30,7 @@ from sidecar.adapters.envoy.names import (
     ROLE,
     SEEN,
     SIZE,
+    TRIES_HEADER,
     VERSION,
     VERSION_HEADER,
     WARMTH,
@@ -161,10 +162,27 @@ def _router(protocol: str) -> Resource:
         "router.v3.Router",
         suppress_envoy_headers=True,
         upstream_http_filters=[
+            _note_try(),
             _filter("warmth", "lua.v3.Lua", default_source_code=_script("warmth")),
             _filter("codec", "upstream_codec.v3.UpstreamCodec"),
         ],
         **streams,
+    )
+
+
+def _note_try() -> Resource:
+    """Adds to `TRIES_HEADER`, which a request keeps from one try to the next.
+
+    Whom this try goes to, milliseconds since the request came, and bytes of heads that all
+    tries before have sent and received. So a try whose server died shows in the next one.
+    """
+    value = (
+        f"%UPSTREAM_METADATA({LB}:{ROLE})%:%DURATION%"
+        ":%UPSTREAM_HEADER_BYTES_SENT%:%UPSTREAM_HEADER_BYTES_RECEIVED%"
+    )
+    note = {"append": {"header": {"key": TRIES_HEADER, "value": value}}}
+    return _filter(
+        "tries", "header_mutation.v3.HeaderMutation", mutations={"request_mutations": [note]}
     )
 
 

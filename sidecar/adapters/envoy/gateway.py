@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from sidecar.adapters.envoy import clusters, endpoints, listeners, routes
 from sidecar.adapters.envoy.admin import Admin
 from sidecar.adapters.envoy.bootstrap import bootstrap
@@ -75,65 +77,81 @@ class EnvoyGateway:
         Raises:
             GatewayLost: a file cannot be written, or a name not be resolved.
         """
-        plan, folder = self._plan, self._folder
+        plan = self._plan
         with self._guarded():
             addresses = await _resolve(
                 {address for each in found.replicas for address in (each.http, each.grpc)}
                 | set(plan.activator.values())
                 | set((plan.canary or {}).values())
             )
-            versions = {}
-            for cluster, protocol in (
-                *((serving(protocol), protocol) for protocol in PROTOCOLS),
-                (STREAMS, GRPC),
-            ):
-                assignment = endpoints.endpoints(
-                    cluster,
-                    protocol,
-                    found.replicas,
-                    plan.activator[protocol],
-                    addresses.__getitem__,
-                    activator_first=cluster == STREAMS,
-                )
-                versions[f"cluster.{cluster}"] = folder.put(
-                    f"endpoints_{cluster}", endpoints.TYPE, [assignment]
-                )
-            groups = clusters.serving_clusters(plan.seen_folder, plan.hangs_after_s)
-            if plan.canary is not None:
-                groups += clusters.canary_clusters(
-                    {protocol: addresses[each] for protocol, each in plan.canary.items()}
-                )
-                groups += clusters.sampler_clusters(
-                    {protocol: addresses[each] for protocol, each in plan.activator.items()}
-                )
-            versions["cluster_manager.cds"] = folder.put("clusters", clusters.TYPE, groups)
-            largest = plan.edge.largest_request_bytes
-            tables = {
-                HTTP: routes.http_routes(found, largest),
-                GRPC: routes.grpc_routes(found, largest),
-            }
-            for protocol, table in tables.items():
-                versions[f"http.{protocol}.rds.{protocol}"] = folder.put(
-                    f"routes_{protocol}", routes.TYPE, [table]
-                )
-            doors = [
-                listeners.listener(protocol, plan.edge, plan.seen_folder) for protocol in PROTOCOLS
-            ]
-            if plan.edge.certificate is not None:
-                certificate = listeners.secret(plan.edge)
-                folder.put(listeners.SECRETS, listeners.CERTIFICATE_TYPE, [certificate])
-            versions["listener_manager.lds"] = folder.put("listeners", listeners.TYPE, doors)
-            first = bootstrap(plan.seen_folder, plan.admin, plan.largest_heap_bytes)
-            folder.write("bootstrap", json.dumps(first, indent=1))
+            # A disk may take its time until all is on it.
+            return await asyncio.to_thread(self._write, found, addresses)
+
+    def _write(self, found: Routes, addresses: Mapping[str, tuple[str, int]]) -> Mapping[str, str]:
+        """As `write`. `addresses` are where each `host:port` is. Raises OSError."""
+        plan, folder = self._plan, self._folder
+        versions = {}
+        for cluster, protocol in (
+            *((serving(protocol), protocol) for protocol in PROTOCOLS),
+            (STREAMS, GRPC),
+        ):
+            assignment = endpoints.endpoints(
+                cluster,
+                protocol,
+                found.replicas,
+                plan.activator[protocol],
+                addresses.__getitem__,
+                activator_first=cluster == STREAMS,
+            )
+            versions[f"cluster.{cluster}"] = folder.put(
+                f"endpoints_{cluster}", endpoints.TYPE, [assignment]
+            )
+        groups = clusters.serving_clusters(plan.seen_folder, plan.hangs_after_s)
+        if plan.canary is not None:
+            groups += clusters.canary_clusters(
+                {protocol: addresses[each] for protocol, each in plan.canary.items()}
+            )
+            groups += clusters.sampler_clusters(
+                {protocol: addresses[each] for protocol, each in plan.activator.items()}
+            )
+        versions["cluster_manager.cds"] = folder.put("clusters", clusters.TYPE, groups)
+        largest = plan.edge.largest_request_bytes
+        tables = {
+            HTTP: routes.http_routes(found, largest),
+            GRPC: routes.grpc_routes(found, largest),
+        }
+        for protocol, table in tables.items():
+            versions[f"http.{protocol}.rds.{protocol}"] = folder.put(
+                f"routes_{protocol}", routes.TYPE, [table]
+            )
+        doors = [
+            listeners.listener(protocol, plan.edge, plan.seen_folder) for protocol in PROTOCOLS
+        ]
+        if plan.edge.certificate is not None:
+            certificate = listeners.secret(plan.edge)
+            folder.put(listeners.SECRETS, listeners.CERTIFICATE_TYPE, [certificate])
+        versions["listener_manager.lds"] = folder.put("listeners", listeners.TYPE, doors)
+        first = bootstrap(plan.seen_folder, plan.admin, plan.largest_heap_bytes)
+        folder.write("bootstrap", json.dumps(first, indent=1))
         return versions
 
     async def models(self, replica: str) -> frozenset[str]:
+        name = f"endpoints_{serving(HTTP)}"
         with self._guarded():
-            found = self._folder.contents().get(f"endpoints_{serving(HTTP)}")
+            found = self._folder.contents().get(name)
         if found is None:
             return frozenset()
-        (assignment,) = json.loads(found)["resources"]
-        return endpoints.models(assignment, replica)
+        try:
+            (assignment,) = json.loads(found)["resources"]
+            return endpoints.models(assignment, replica)
+        except ValueError as error:
+            # Cut off, when the power failed for example: it is written anew with the next routes.
+            structlog.get_logger("pilotlight").warning(
+                "gateway_file_unreadable",
+                path=f"{self._folder.path}/{name}.json",
+                reason=repr(error),
+            )
+            return frozenset()
 
     async def traffic(self) -> Mapping[str, Traffic]:
         return await self._admin.traffic()
@@ -176,10 +194,12 @@ async def _resolve(addresses: set[str]) -> dict[str, tuple[str, int]]:
         host, _, port = address.rpartition(":")
         try:
             found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            # Of names that are none, such as `a..b`, the encoding of host names tells.
+            why = error.strerror if isinstance(error, OSError) else "it is no name of a host"
             raise GatewayLost(
-                f"the gateway's routes cannot be written: {host}: {error.strerror}; mend the name "
-                "in the settings, or the name service"
+                f"the gateway's routes cannot be written: {host}: {why}; mend the name in the "
+                "settings, or the name service"
             ) from error
         return str(found[0][4][0]), int(port)
 

@@ -9,6 +9,7 @@ from sidecar.adapters.envoy.names import (
     HTTP,
     MODEL_HEADER,
     SAMPLE_HEADER,
+    TRIES_HEADER,
     VERSION_HEADER,
     Resource,
     socket_address,
@@ -79,6 +80,7 @@ def _manager(protocol: str, edge: Edge, folder: str) -> Resource:
                     mutations=[
                         {"remove": MODEL_HEADER},
                         {"remove": SAMPLE_HEADER},
+                        {"remove": TRIES_HEADER},
                         {"remove": VERSION_HEADER},
                         {"remove_on_match": {"key_matcher": {"prefix": "x-envoy-"}}},
                     ],
