@@ -127,7 +127,10 @@ class Sidecar(Resource[S]):
 
     @asks
     def drain(self) -> Steps[ControlBody]:
-        """Say not ready, so that traffic goes elsewhere, and finish what has begun."""
+        """Say not ready, so that traffic goes elsewhere, and finish what has begun.
+
+        It ends with the sidecar: one that is started again serves.
+        """
         return call(wire.post("/v1:drain"), ControlBody)
 
     @lists

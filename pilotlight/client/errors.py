@@ -14,7 +14,7 @@
         ├── NotFound            404
         ├── Conflict            409
         │   └── Stale           412: somebody else changed it meanwhile
-        ├── Invalid             400, 422
+        ├── Invalid             400, 413, 422
         ├── Quarantined         423: the model rests after failures, until `body.until`
         ├── RejectedVersion     423: the version was refused before, by `body.rejected_by`
         ├── TooManyWaiting      429
@@ -116,7 +116,7 @@ class Unauthenticated(Problem):
 
 
 class Forbidden(Problem):
-    """The token's role may not do this; `body.role` may."""
+    """The caller may not do this; `body.role` may."""
 
 
 class NotFound(Problem):
@@ -172,6 +172,7 @@ _BY_STATUS: dict[int, type[Problem]] = {
     404: NotFound,
     409: Conflict,
     412: Stale,
+    413: Invalid,
     422: Invalid,
     429: TooManyWaiting,
     503: Unavailable,

@@ -13,6 +13,7 @@ from sidecar.api.document import complete_document
 from sidecar.api.events import event_routes
 from sidecar.api.front import Front
 from sidecar.api.gateway import gateway_routes
+from sidecar.api.guard import Guard
 from sidecar.api.health import health_routes
 from sidecar.api.idempotency import Answers
 from sidecar.api.models import model_routes
@@ -52,6 +53,7 @@ def create_app(
     )
     app.state.callers = callers
     app.state.answers = Answers(state)
+    app.add_middleware(Guard)
     app.add_middleware(RequestContext)
     add_problem_handlers(app)
     app.include_router(health_routes(loop, world.telemetry))
@@ -63,7 +65,7 @@ def create_app(
         model_routes(loop, front, world.telemetry.journal),
         action_routes(requests),
         release_action_routes(Releases(world, requests), world.records),
-        release_routes(loop, world, state),
+        release_routes(loop, world),
         train_routes(Trains(world)),
         spec_routes(loop, requests, world.records, world.store),
         traffic_routes(loop, requests, world, front),
@@ -74,7 +76,7 @@ def create_app(
         planning_routes(loop),
         control_routes(loop, requests, world.records),
         caller_routes(),
-        operation_routes(world.records, state),
+        operation_routes(world.records),
         event_routes(world.telemetry),
         audit_routes(world.telemetry.journal),
     ):

@@ -4,13 +4,14 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from structlog.contextvars import bound_contextvars
 
 from sidecar.errors import Forbidden, InvalidSettings, Unauthenticated
-from sidecar.settings import Role
+from sidecar.settings import Role, is_loopback
 
 SCHEME = "bearer"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -36,7 +37,7 @@ ANYBODY = Caller(name="api", role=Role.OPERATOR)
 
 
 class Callers:
-    """The known tokens; without any, everybody is an operator."""
+    """The known tokens; without any, every program on this machine is an operator."""
 
     def __init__(self, tokens: Mapping[Caller, str]) -> None:
         """Raises InvalidSettings when two callers have the same token."""
@@ -46,10 +47,31 @@ class Callers:
             raise InvalidSettings(f"among {names}, two have the same token; give each its own")
         self._callers = {token.encode(): caller for token, caller in by_token.items()}
 
-    def identify(self, request: Request) -> Caller | None:
-        """None for an unknown token. Takes as long for each wrong one."""
+    def admit(self, request: Request) -> Caller:
+        """Who asks, when they may.
+
+        Raises:
+            Unauthenticated: no token, or an unknown one.
+            Forbidden: a viewer wants to change something, or, where there are no tokens, a page
+                of another site asks.
+        """
+        needed = role_for(request.method)
         if not self._callers:
+            _refuse_other_sites(request, needed)
             return ANYBODY
+        caller = self._identify(request)
+        if caller is None:
+            raise Unauthenticated("send a token of api.tokens as `Authorization: Bearer TOKEN`")
+        if not caller.may_act_as(needed):
+            raise Forbidden(
+                f"{caller.name} is a {caller.role}; {request.method} needs a token of role "
+                f"{needed}",
+                role=needed,
+            )
+        return caller
+
+    def _identify(self, request: Request) -> Caller | None:
+        """None for an unknown token. Takes as long for each wrong one."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != SCHEME:
             return None
@@ -66,26 +88,35 @@ def role_for(method: str) -> Role:
     return Role.VIEWER if method.upper() in _SAFE else Role.OPERATOR
 
 
+def _refuse_other_sites(request: Request, needed: Role) -> None:
+    """A browser on this machine reaches us with the pages of all sites that it shows.
+
+    Such a page's own name that leads here (DNS rebinding) is in `Host`, the site that sends a
+    change in `Origin`.
+
+    Raises:
+        Forbidden: either is not ours.
+    """
+    host, origin = request.headers.get("host", ""), request.headers.get("origin")
+    if not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        raise Forbidden(
+            f"without api.tokens this API is for this machine alone, not for {host!r}; ask for it "
+            "as 127.0.0.1 or localhost, or set api.tokens",
+            role=needed,
+        )
+    if needed is Role.OPERATOR and origin is not None and urlsplit(origin).netloc != host:
+        raise Forbidden(
+            f"without api.tokens no page of {origin} may change anything; set api.tokens",
+            role=needed,
+        )
+
+
 async def authorized(
     request: Request,
     _shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> AsyncIterator[Caller]:
-    """Guards a route; what is told meanwhile carries the actor.
-
-    Raises:
-        Unauthenticated: no token, or an unknown one.
-        Forbidden: a viewer wants to change something.
-    """
-    callers: Callers = request.app.state.callers
-    caller = callers.identify(request)
-    if caller is None:
-        raise Unauthenticated("send a token of api.tokens as `Authorization: Bearer TOKEN`")
-    needed = role_for(request.method)
-    if not caller.may_act_as(needed):
-        raise Forbidden(
-            f"{caller.name} is a {caller.role}; {request.method} needs a token of role {needed}",
-            role=needed,
-        )
+    """The caller, whom `guard.Guard` has admitted; what is told meanwhile carries the actor."""
+    caller: Caller = request.state.caller
     with bound_contextvars(actor=caller.name):
         yield caller
 

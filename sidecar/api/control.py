@@ -31,7 +31,10 @@ def control_routes(loop: Loop, requests: Requests, records: Records) -> APIRoute
 
     @router.post(":drain", summary="Drain")
     async def drain(caller: Authorized) -> ControlBody:
-        """Say not ready, so that traffic goes elsewhere, and finish what has begun."""
+        """Say not ready, so that traffic goes elsewhere, and finish what has begun.
+
+        It ends with the sidecar: one that is started again serves.
+        """
         return await _set(Mode.DRAINING, caller.name)
 
     async def _set(mode: Mode, actor: str) -> ControlBody:

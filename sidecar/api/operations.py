@@ -3,20 +3,16 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import TypeAdapter
 
 from sidecar.api.paging import Paged
 from sidecar.api.problems import problems
 from sidecar.api.schemas import OperationBody, OperationList
 from sidecar.core.fleet import Operation
 from sidecar.errors import UnknownObject
-from sidecar.ports import StateStore
 from sidecar.runtime.records import Records
 
-_OPERATION = TypeAdapter(Operation)
 
-
-def operation_routes(records: Records, state: StateStore) -> APIRouter:
+def operation_routes(records: Records) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["operations"])
 
     @router.get("/operations", summary="List operations", responses=problems("invalid_page_token"))
@@ -29,7 +25,7 @@ def operation_routes(records: Records, state: StateStore) -> APIRouter:
         found, following = page.cut(
             (
                 operation
-                for operation in await _all(records, state)
+                for operation in await records.all_operations()
                 if model in (None, operation.model)
                 and done in (None, operation.finished_at_s is not None)
             ),
@@ -62,17 +58,6 @@ def accepted(operation: Operation, response: Response) -> OperationBody:
     response.headers["Location"] = body.location
     response.headers["Retry-After"] = "1"
     return body
-
-
-async def _all(records: Records, state: StateStore) -> list[Operation]:
-    """Pending ones are read first: one that ends meanwhile is found in the archive."""
-    pending = await records.operations()
-    ended = await state.scan("archive/operation/")
-    by_id = {operation.id: operation for operation in pending}
-    for stored in ended:
-        operation = _OPERATION.validate_json(stored.value)
-        by_id[operation.id] = operation
-    return list(by_id.values())
 
 
 def _age(operation: Operation) -> str:

@@ -33,7 +33,7 @@ class Kind:
 CODES = {
     "malformed_body": Kind(400, "The body is no JSON"),
     "not_authenticated": Kind(401, "Not authenticated", {"WWW-Authenticate": "Bearer"}),
-    "forbidden": Kind(403, "The token's role may not do this"),
+    "forbidden": Kind(403, "The caller may not do this"),
     "unknown_path": Kind(404, "No such path"),
     "unknown_model": Kind(404, "No such model"),
     "unknown_version": Kind(404, "No such version"),
@@ -59,6 +59,7 @@ CODES = {
         409, "The first request with this idempotency key still runs", {"Retry-After": "1"}
     ),
     "stale": Kind(412, "It was changed since it was read"),
+    "body_too_large": Kind(413, "The body is too large"),
     "invalid_request": Kind(422, "Not a valid request"),
     "hot_models_do_not_fit": Kind(422, "The hot models do not fit together"),
     "invalid_page_token": Kind(422, "Not a page token of this list"),
@@ -80,11 +81,17 @@ _COMMON = (
     "malformed_body",
     "not_authenticated",
     "forbidden",
+    "body_too_large",
     "invalid_request",
     "internal_error",
     "state_unavailable",
 )
-_BY_STATUS = {400: "malformed_body", 404: "unknown_path", 405: "method_not_allowed"}
+_BY_STATUS = {
+    400: "malformed_body",
+    404: "unknown_path",
+    405: "method_not_allowed",
+    413: "body_too_large",
+}
 
 
 class Flaw(BaseModel):
@@ -188,10 +195,14 @@ def problem(
     )
 
 
+def refusal(request: Request, error: RequestRefused) -> JSONResponse:
+    return problem(request, error.code, error.detail, members=error.members)
+
+
 def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestRefused)
     async def _refused(request: Request, error: RequestRefused) -> JSONResponse:
-        return problem(request, error.code, error.detail, members=error.members)
+        return refusal(request, error)
 
     @app.exception_handler(StateUnavailable)
     async def _no_state(request: Request, error: StateUnavailable) -> JSONResponse:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import TypeAdapter
 
 from contract.errors import ContractError
 from sidecar.api.paging import Paged
@@ -18,17 +17,15 @@ from sidecar.core.release import Release
 from sidecar.core.status import waits_for
 from sidecar.core.switching import soak_of
 from sidecar.errors import StateUnavailable, UnknownObject
-from sidecar.ports import StateStore
 from sidecar.runtime.loop import Loop
 from sidecar.runtime.records import Records
 from sidecar.runtime.world import World
 
 LOOK_EVERY_S = 1.0
 """Nobody is told how far a soak is: who follows a release looks as often."""
-_RELEASE = TypeAdapter(Release)
 
 
-def release_routes(loop: Loop, world: World, state: StateStore) -> APIRouter:
+def release_routes(loop: Loop, world: World) -> APIRouter:
     router = APIRouter(prefix="/v1/releases", tags=["releases"])
     records, view = world.records, _View(loop, world)
     known = Depends(view.known)
@@ -43,7 +40,7 @@ def release_routes(loop: Loop, world: World, state: StateStore) -> APIRouter:
         found, following = page.cut(
             (
                 release
-                for release in await _all(records, state)
+                for release in await records.all_releases()
                 if model in (None, release.model) and active in (None, release.is_active)
             ),
             _age,
@@ -136,16 +133,6 @@ class _View:
                     async with asyncio.timeout(LOOK_EVERY_S):
                         if not await telemetry.wait_beyond(newest):
                             return
-
-
-async def _all(records: Records, state: StateStore) -> list[Release]:
-    """The newest are read first: one that is followed meanwhile is found in the archive."""
-    newest = await records.releases()
-    by_id = {release.id: release for release in newest.values()}
-    for stored in await state.scan("archive/release/"):
-        release = _RELEASE.validate_json(stored.value)
-        by_id[release.id] = release
-    return list(by_id.values())
 
 
 def _age(release: Release) -> str:

@@ -50,7 +50,7 @@ def app_of(rig: Rig, tokens: Mapping[Caller, str] | None = None) -> FastAPI:
 
 
 def client_of(app: FastAPI) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://sidecar")
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost:8080")
 
 
 def bearer(token: str) -> dict[str, str]:

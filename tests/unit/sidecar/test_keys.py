@@ -14,7 +14,7 @@ from sidecar.adapters.secret_file import SecretFile
 from sidecar.api.auth import Caller, Callers
 from sidecar.compose import _alone, gateway, keys
 from sidecar.compose.keys import Keys
-from sidecar.errors import InvalidSettings, StateUnavailable
+from sidecar.errors import InvalidSettings, StateUnavailable, Unauthenticated
 from sidecar.runtime.board import Board
 from sidecar.settings import Role, Settings
 from tests.eventually import eventually
@@ -74,9 +74,12 @@ class Door:
 
     def opens_for(self, token: str) -> str | None:
         """Whom it takes for the owner of the token."""
-        request = SimpleNamespace(headers={"authorization": f"Bearer {token}"})
-        caller = self.callers.identify(request)  # type: ignore[arg-type]
-        return caller and caller.name
+        headers = {"authorization": f"Bearer {token}", "host": "localhost"}
+        request = SimpleNamespace(method="GET", headers=headers)
+        try:
+            return self.callers.admit(request).name  # type: ignore[arg-type]
+        except Unauthenticated:
+            return None
 
 
 @asynccontextmanager
@@ -150,6 +153,29 @@ async def test_an_admin_key_that_is_taken_away_is_told(tmp_path: Path) -> None:
         (tmp_path / "admin.key").unlink()
         assert key.read() == "key"
         await until(board, {"key serving"})
+
+
+async def test_a_bug_does_not_end_the_watch_and_is_told(tmp_path: Path) -> None:
+    class Stuck(Door):
+        """While it `is_stuck`, new callers cannot be set."""
+
+        is_stuck = False
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if self.is_stuck and name == "callers":
+                raise ZeroDivisionError("in the door")
+            super().__setattr__(name, value)
+
+    (tmp_path / "admin.key").write_text("key")
+    board, found = Board(), Keys(settings(tmp_path))
+    door = Stuck(found.callers())
+    door.is_stuck = True
+    watching = asyncio.create_task(found.watch(door, board))
+    await until(board, {"secrets"})
+    assert board.troubles["secrets"].startswith("bug: ZeroDivisionError: in the door; ")
+    door.is_stuck = False
+    await until(board, set())
+    watching.cancel()
 
 
 def test_without_tokens_in_the_settings_everybody_acts(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ from pilotlight.client import (
 from tests.builders import publish
 from tests.unit.sidecar.test_api_served import Served
 
-WITHIN_S = 20.0
+WITHIN_S = 40.0
+# Latencies on a busy machine may need long to tell, and have tests of their own.
+QUICK = Strategy(latency_margin=None, soak_s=0)
 
 
 async def first(items: Any) -> Any:
@@ -86,7 +88,7 @@ async def test_ensure_says_how_the_model_was_found(client: Any) -> None:
 
 
 async def test_ensure_keeps_its_time(client: Any, at_rest: Served) -> None:
-    at_rest.rig.serving.add_faults("load c: slow 5s")
+    at_rest.rig.serving.add_faults("load c: slow 60s")
     with pytest.raises(DeadlinePassed) as told:
         await client.models.ensure("c", timeout_s=0.2)
     assert isinstance(told.value, TimedOut)
@@ -128,7 +130,7 @@ async def test_requests_are_recorded_and_forgotten(client: Any) -> None:
 
 
 async def test_a_release_is_followed_to_its_end(client: Any) -> None:
-    begun = await client.releases.begin("m", 2, strategy=Strategy(soak_s=0))
+    begun = await client.releases.begin("m", 2, strategy=QUICK)
 
     seen = await all_of(client.releases.follow(begun))
 
@@ -141,7 +143,8 @@ async def test_a_release_is_followed_to_its_end(client: Any) -> None:
 
 
 async def test_waiting_for_a_release_that_waits_for_a_person_ends(client: Any) -> None:
-    begun = await client.releases.begin("m", 2, strategy=Strategy(approval="manual"))
+    manual = Strategy(approval="manual", latency_margin=None)
+    begun = await client.releases.begin("m", 2, strategy=manual)
 
     with pytest.raises(TimedOut, match=r"the release of m 2 is \w+ after 0.2 s: "):
         await client.releases.wait(begun, timeout_s=0.2)
@@ -157,7 +160,7 @@ async def test_an_operation_about_no_release_is_none(client: Any) -> None:
 
 
 async def test_a_train_runs_to_its_end(client: Any) -> None:
-    train = await client.trains.begin(strategy=Strategy(soak_s=0), at_once=2)
+    train = await client.trains.begin(strategy=QUICK, at_once=2)
     assert [(car.model, car.version) for car in train.cars] == [("m", 2)]
 
     ended = await client.trains.wait(train, timeout_s=WITHIN_S)
