@@ -6,7 +6,6 @@
 A file is written as a whole, then renamed. They are of clients: nobody else may read them.
 """
 
-import asyncio
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from contract.dtypes import datatype_of
 from contract.errors import ContractError
 from contract.kserve import from_grpc
 from contract.samples import Tensors, warmup_bytes
+from sidecar.adapters.exclusive import Exclusive
 from sidecar.core.recording import Recorded, surplus
 from sidecar.errors import StateUnavailable
 from sidecar.settings import reason_of
@@ -35,7 +35,7 @@ class RecordingsFolder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._lock = asyncio.Lock()
+        self._exclusive = Exclusive()
         self._sizes: dict[str, dict[int, int]] = {}
         self.problem: str | None = None
 
@@ -60,14 +60,13 @@ class RecordingsFolder:
         self.problem = None
 
     async def _guarded(self, work: Callable[[], T]) -> T:
-        async with self._lock:
-            try:
-                return await asyncio.to_thread(work)
-            except OSError as error:
-                raise StateUnavailable(
-                    f"recorded requests in {self._root} cannot be read or written: "
-                    f"{reason_of(error)}; free its disk, or mend its permissions"
-                ) from error
+        try:
+            return await self._exclusive.run(work)
+        except OSError as error:
+            raise StateUnavailable(
+                f"recorded requests in {self._root} cannot be read or written: "
+                f"{reason_of(error)}; free its disk, or mend its permissions"
+            ) from error
 
     def _add(self, model: str, message: bytes, most: int) -> None:
         sizes = self._known(model)

@@ -9,6 +9,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic_core import to_json
+
+from sidecar.adapters.exclusive import Exclusive
 from sidecar.adapters.room import try_room
 from sidecar.core.events import Event, EventName
 from sidecar.errors import StateConflict, StateUnavailable
@@ -56,7 +59,7 @@ class SqliteState:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = asyncio.Lock()
+        self._exclusive = Exclusive()
         self._changed = asyncio.Condition()
         self._revision = 0
         self._changes: Counter[str] = Counter()
@@ -64,8 +67,7 @@ class SqliteState:
         self._connection = self._guarded(self._open)
 
     async def close(self) -> None:
-        async with self._lock:
-            self._connection.close()
+        await self._exclusive.run(self._connection.close)
 
     async def get(self, key: str) -> Stored | None:
         rows = await self._query(f"{_OBJECT} WHERE key = ?", key)
@@ -132,7 +134,8 @@ class SqliteState:
                     event.model,
                     event.server,
                     event.seconds,
-                    json.dumps(event.detail),
+                    # SQLite cannot look into what holds JSON's figures without end.
+                    to_json(event.detail, inf_nan_mode="strings").decode(),
                 ),
             ).fetchone()
             return int(row[0])
@@ -179,7 +182,7 @@ class SqliteState:
             with closing(self._connection.execute(sql, arguments)) as rows:
                 return rows.fetchall()
 
-        return await self._alone(read)
+        return await self._exclusive.run(lambda: self._guarded(read))
 
     async def _write(self, change: Callable[[sqlite3.Connection], T], key: str = "") -> T:
         def transaction() -> T:
@@ -196,21 +199,12 @@ class SqliteState:
             return result
 
         try:
-            done = await self._alone(transaction)
+            done = await self._exclusive.run(lambda: self._guarded(transaction))
         except StateUnavailable as error:
             self.problem = str(error)
             raise
         self.problem = None
         return done
-
-    async def _alone(self, work: Callable[[], T]) -> T:
-        """One at a time. A thread cannot be cancelled, so neither is what waits for it."""
-
-        async def run() -> T:
-            async with self._lock:
-                return await asyncio.to_thread(self._guarded, work)
-
-        return await asyncio.shield(run())
 
     async def _announce(self, revision: int) -> None:
         async with self._changed:

@@ -4,6 +4,8 @@ const LEAST_MS = 1_000;
 const ALL_EVERY_MS = 5_000;
 /** Rest for each moment that the answers took: a large fleet costs the sidecar little. */
 const REST_SHARE = 10;
+/** Answers that a busy machine held up are no reason to look away for minutes. */
+const MOST_MS = 15_000;
 
 /** Of more models than this, all are asked for. */
 const MOST_NAMED = 40;
@@ -86,8 +88,9 @@ export class Refresher {
     await Promise.all(wanted.map((topic) => this.#askFor(topic, models)));
     this.#isAsking = false;
     const took = Date.now() - began;
-    this.#restsUntil = Date.now() + Math.max(LEAST_MS, REST_SHARE * took);
-    if (isAll) this.#allAt = Date.now() + Math.max(ALL_EVERY_MS, 2 * REST_SHARE * took);
+    const rest = Math.min(MOST_MS, REST_SHARE * took);
+    this.#restsUntil = Date.now() + Math.max(LEAST_MS, rest);
+    if (isAll) this.#allAt = Date.now() + Math.max(ALL_EVERY_MS, 2 * rest);
     this.#ended();
     this.#schedule();
   }

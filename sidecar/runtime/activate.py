@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from typing import assert_never
 
 from sidecar.core.actions import Blocked
@@ -29,12 +30,18 @@ class Waiting:
         """Requests that the gateway has sent here, by model; one of us waits for all."""
         self._since_s: dict[str, float] = {}
         self._waiters: dict[str, set[asyncio.Future[Verdict]]] = {}
+        self._awaited: frozenset[asyncio.Future[Verdict]] = frozenset()
         self._absent: set[str] = set()
         self._seen: Snapshot | None = None
 
     @property
     def since_s(self) -> Mapping[str, float]:
         return dict(self._since_s)
+
+    def begin_look(self) -> Mapping[str, float]:
+        """Since when somebody waits, by model. The look that begins answers these alone."""
+        self._awaited = frozenset(chain.from_iterable(self._waiters.values()))
+        return self.since_s
 
     def count(self, model: str) -> int:
         """How many wait for a model."""
@@ -108,13 +115,14 @@ class Waiting:
         self._seen = snapshot
         now_s = time.time()
         for model, waiters in self._waiters.items():
-            if model not in snapshot.waiting:
+            awaited = waiters & self._awaited
+            if not awaited:
                 continue
             found = verdict(snapshot, blocked, model, now_s)
             if found is None:
                 self._absent.add(model)
                 continue
-            for waiter in waiters:
+            for waiter in awaited:
                 if not waiter.done():
                     waiter.set_result(found)
 

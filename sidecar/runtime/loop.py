@@ -21,6 +21,7 @@ from sidecar.runtime.audit import repair
 from sidecar.runtime.board import Board, Pair
 from sidecar.runtime.collect import Collector
 from sidecar.runtime.execute import Executor
+from sidecar.runtime.mode import end_drain
 from sidecar.runtime.observe import GATEWAY, observe
 from sidecar.runtime.schedule import Schedule
 from sidecar.runtime.world import World
@@ -148,6 +149,7 @@ class Loop:
         """Raises StateUnavailable: a plan without the record could undo what was recorded."""
         if self.snapshot is None:
             await repair(self._world.records, self._world.telemetry.journal)
+            await end_drain(self._world)
             await self._collector.recall()
             await self._world.router.recall()
         await self._collector.collect(frozenset(self._world.board.busy))

@@ -39,7 +39,7 @@ async def observe(
     """
     board = world.board
     # Before anything is looked at: who comes later has not been seen to.
-    waiting = world.waiting.since_s
+    waiting = world.waiting.begin_look()
     busy, checking = frozenset(board.busy), frozenset(board.checking)
     patience_s = _patience_s(before)
     views = await asyncio.gather(

@@ -18,7 +18,8 @@ control               mode of the sidecar; written by the API
 archive/...           releases that were followed by another, operations and trains that ended
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from typing import TypeVar, cast
 
@@ -47,6 +48,7 @@ from sidecar.errors import StateConflict
 from sidecar.ports import StateStore, Stored
 
 T = TypeVar("T")
+Named = TypeVar("Named", Operation, Release)
 
 _DESIRED = TypeAdapter(Desired)
 _OPERATION = TypeAdapter(Operation)
@@ -263,6 +265,11 @@ class Records:
         archived = await self._state.get(f"archive/release/{release_id}")
         return _RELEASE.validate_json(archived.value) if archived else None
 
+    async def all_releases(self) -> list[Release]:
+        """The newest are read first: one that is followed meanwhile is found in the archive."""
+        newest = (await self.releases()).values()
+        return _by_id([*newest, *await self._archived("release", _RELEASE)])
+
     async def begin_operation(self, operation: Operation) -> None:
         await self._state.put(f"operation/{operation.id}", _dump(operation), expect=None)
 
@@ -278,13 +285,17 @@ class Records:
                 return _OPERATION.validate_json(stored.value)
         return None
 
+    async def all_operations(self) -> list[Operation]:
+        """Pending ones are read first: one that ends meanwhile is found in the archive."""
+        pending = await self.operations()
+        return _by_id([*pending, *await self._archived("operation", _OPERATION)])
+
     async def trains(self) -> dict[str, Train]:
         """Those that go on."""
         return await self._all("train/", _TRAIN)
 
     async def ended_trains(self) -> dict[str, Train]:
-        found = [_TRAIN.validate_json(s.value) for s in await self._state.scan("archive/train/")]
-        return {train.id: train for train in found}
+        return {train.id: train for train in await self._archived("train", _TRAIN)}
 
     async def train(self, train_id: str) -> Train | None:
         for key in (f"train/{train_id}", f"archive/train/{train_id}"):
@@ -312,6 +323,11 @@ class Records:
             await self._state.delete(key, expect=stored.revision)
         else:
             await self._state.put(key, _dump(after), expect=stored.revision)
+
+    async def _archived(self, kind: str, adapter: TypeAdapter[T]) -> list[T]:
+        """There may be thousands; meanwhile the loop is free for what waits there."""
+        stored = await self._state.scan(f"archive/{kind}/")
+        return await asyncio.to_thread(lambda: [adapter.validate_json(s.value) for s in stored])
 
     async def _all(self, prefix: str, adapter: TypeAdapter[T]) -> dict[str, T]:
         """Read again only after a change; a change while it is read is seen the next time."""
@@ -347,6 +363,10 @@ class Records:
         while (before := await self._state.get(key)) is None or before.value != value:
             with suppress(StateConflict):
                 await self._state.put(key, value, expect=before.revision if before else None)
+
+
+def _by_id(found: Iterable[Named]) -> list[Named]:
+    return list({each.id: each for each in found}.values())
 
 
 def _dump(value: object) -> str:

@@ -14,7 +14,7 @@ from sidecar.runtime.requests import Requests, describe, new_operation, refuse_a
 from sidecar.runtime.route import Router
 from sidecar.runtime.world import World
 
-SUPERSEDED_WITHIN_S = 10.0
+SUPERSEDED_WITHIN_S = 25.0
 LOOK_EVERY_S = 0.05
 
 

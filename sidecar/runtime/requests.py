@@ -24,6 +24,7 @@ from sidecar.core.steering import Steering
 from sidecar.errors import Conflict, UnknownObject
 from sidecar.ports import Stored
 from sidecar.runtime.activate import quarantined
+from sidecar.runtime.mode import set_mode
 from sidecar.runtime.world import World
 
 
@@ -83,14 +84,7 @@ class Requests:
 
     async def set_mode(self, mode: Mode, *, actor: str) -> Control:
         """Setting the mode that holds changes nothing."""
-        before = await self._records.control()
-        if before.mode is mode:
-            return before
-        control = Control(mode=mode, since_s=time.time(), actor=actor)
-        await self._records.set_control(control)
-        event = Event(name=EventName.MODE_CHANGED, detail={"mode": mode.value, "actor": actor})
-        await self._world.telemetry.record(event)
-        return control
+        return await set_mode(self._world, mode, actor=actor)
 
     async def set_spec(self, model: str, spec: Spec, *, expect: int | None, actor: str) -> Stored:
         """Replace what is said of a model; a StateConflict when somebody else did so first."""
