@@ -1,6 +1,7 @@
 """A real Triton that serves a version before it is published: load, warm up, answer."""
 
 import shutil
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,12 +19,13 @@ from embedded.provision import Installation
 from embedded.triton import TritonServer
 from generator.errors import NotServed
 from pilotlight.verifying import LiveServer, NoAnswer, Verdict, verify
+from sidecar.runtime.lanes import REST_AFTER_LOAD_S
 
 _LIVE_TIMEOUT_S = 60.0
 _LOAD_TIMEOUT_S = 600.0
 _ANSWER_TIMEOUT_S = 60.0
 # A server that crashes prints its stack first; until then its process is there.
-_DEATH_TIMEOUT_S = 5.0
+_DEATH_TIMEOUT_S = 30.0
 _SHOWN_LINES = 10
 _LOST = "StatusCode.UNAVAILABLE"
 # Of a config that Triton cannot parse, only its log says more.
@@ -95,6 +97,8 @@ class DryRunServer:
         if found.verdict is not Verdict.PASSED:
             reasons = (found.note, *(output.reason for output in found.outputs))
             raise _Differs("; ".join(filter(None, reasons)))
+        # Its answers have taken less, if they were quick.
+        time.sleep(REST_AFTER_LOAD_S)
         client.unload_model(model, unload_dependents=True, client_timeout=_ANSWER_TIMEOUT_S)
 
     def _what_happened(self, error: Exception) -> str:

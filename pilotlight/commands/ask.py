@@ -117,7 +117,7 @@ def resume_command(
 
 @command("pilotlight drain && pilotlight status")
 def drain_command(out: Output, admin: Admin) -> None:
-    """Let the sidecar say not ready, and finish what it has begun."""
+    """Let the sidecar say not ready and finish what it has begun, until it is started again."""
     _set_mode(out, admin, "drain")
 
 

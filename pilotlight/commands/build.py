@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from pilotlight.commands.building import named, shown, told
+from pilotlight.commands.init import RECIPE
 from pilotlight.commands.output import CommandFailed, ExitCode, Output
 from pilotlight.commands.running import command
-from pilotlight.paths import EMBEDDED, EXAMPLE, MODEL_REPOSITORY, ONNXRUNTIMES
+from pilotlight.paths import EMBEDDED, MODEL_REPOSITORY, ONNXRUNTIMES
 from pilotlight.views.words import counted
 from pilotlight.watch import look, wait_for_change
 
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
 def build_command(
     out: Output,
     *,
-    recipe: Annotated[
-        Path, typer.Argument(help="What to build.", show_default="the example")
-    ] = EXAMPLE / "models.yaml",
+    recipe: Annotated[Path, typer.Argument(help="What to build.")] = Path(RECIPE),
     store: Annotated[
         Path, typer.Option(help="Where to publish.", file_okay=False)
     ] = MODEL_REPOSITORY,
@@ -76,6 +75,12 @@ def build_command(
     """Export, verify, measure and publish the models that changed."""
     from generator.build import build  # noqa: PLC0415  (an extra)
     from generator.errors import GeneratorError, StoreBusy  # noqa: PLC0415  (an extra)
+
+    if not recipe.exists():
+        raise CommandFailed(
+            f"there is no recipe {recipe}",
+            remedy="name yours, or let `pilotlight init WHAT` write one from what you have",
+        )
 
     def attempt() -> bool:
         try:

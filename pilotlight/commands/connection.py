@@ -18,7 +18,16 @@ __all__ = ["DEFAULT_URL", "TokenFile", "Url", "asking", "connected"]
 
 AUTHENTICATE = "name the file with your token: --token-file or PILOTLIGHT_TOKEN_FILE"
 
-Url = Annotated[str, typer.Option(help="The sidecar's address.", envvar="PILOTLIGHT_URL")]
+
+def _with_scheme(url: str) -> str:
+    """As curl has it: `localhost:8080` is http."""
+    return url if "://" in url else f"http://{url}"
+
+
+Url = Annotated[
+    str,
+    typer.Option(help="The sidecar's address.", envvar="PILOTLIGHT_URL", callback=_with_scheme),
+]
 TokenFile = Annotated[
     Path | None,
     typer.Option(
@@ -41,7 +50,7 @@ def connected(url: str, token_file: Path | None = None) -> Iterator[Admin]:
         with Admin(url, token_file.read_text().strip() if token_file else None) as admin:
             yield admin
     except AdminError as error:
-        raise _failed(error, url) from error
+        raise _failed(error, url, token_file) from error
 
 
 def asking(function: Callable[..., None]) -> Callable[..., None]:
@@ -55,7 +64,7 @@ def asking(function: Callable[..., None]) -> Callable[..., None]:
     return ask
 
 
-def _failed(error: AdminError, url: str) -> CommandFailed:
+def _failed(error: AdminError, url: str, token_file: Path | None) -> CommandFailed:
     match error:
         case Unreachable():
             return CommandFailed(
@@ -71,19 +80,30 @@ def _failed(error: AdminError, url: str) -> CommandFailed:
             return CommandFailed(
                 str(error),
                 code=error.code,
-                remedy=AUTHENTICATE if isinstance(error, Unauthenticated) else None,
+                remedy=_authenticated(token_file) if isinstance(error, Unauthenticated) else None,
                 problem=error.body.model_dump(mode="json"),
             )
         case StillRunning():
-            return CommandFailed(str(error), code="still_running")
+            return CommandFailed(
+                str(error),
+                code="still_running",
+                remedy=f"`pilotlight operations {error.operation.id}` tells how it ends",
+            )
         case OperationFailed():
             return CommandFailed(str(error), code="operation_failed")
         case _:
             return CommandFailed(str(error))
 
 
+def _authenticated(token_file: Path | None) -> str:
+    """What to do about a token that is not there, or that the sidecar does not know."""
+    if token_file is None:
+        return AUTHENTICATE
+    return f"{token_file} holds no token that this sidecar knows; name another with --token-file"
+
+
 def _origin(url: str) -> str:
     """Who said so."""
-    if url == os.environ.get("PILOTLIGHT_URL"):
+    if url == _with_scheme(os.environ.get("PILOTLIGHT_URL", "")):
         return "what PILOTLIGHT_URL says"
     return "the usual address" if url == DEFAULT_URL else "what --url says"

@@ -1,5 +1,6 @@
 """`pilotlight costs`: what the models of a store cost, as the generator measured it."""
 
+import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,16 +9,16 @@ from typing import Annotated
 import typer
 from rich.console import Console, Group
 from rich.markup import escape
-from rich.table import Table
 
 from contract.bytes import format_bytes
 from contract.errors import ContractError
 from contract.manifest import ShapeCost
 from pilotlight.charts import ChartsMissing, draw_costs
-from pilotlight.commands.output import UNLIMITED_WIDTH, CommandFailed, Output
+from pilotlight.commands.output import CommandFailed, Output
 from pilotlight.commands.running import command
 from pilotlight.costs import ModelCosts, TotalCosts, read_costs
 from pilotlight.paths import MODEL_REPOSITORY
+from pilotlight.views.listing import FIGURE, NAME, Listing
 from pilotlight.views.words import counted, figure, or_none
 
 Columns = Mapping[str, Callable[[ModelCosts], str]]
@@ -27,6 +28,8 @@ Columns = Mapping[str, Callable[[ModelCosts], str]]
 @command(
     "pilotlight costs",
     "pilotlight costs /srv/models --plot costs.png",
+    "pilotlight costs --csv models.csv && pilotlight replay trace.csv --models models.csv "
+    "--budget 12GiB",
     "pilotlight costs --json | jq '.total.serial_load_s'",
 )
 def costs_command(
@@ -37,6 +40,12 @@ def costs_command(
     *,
     plot: Annotated[
         Path | None, typer.Option(help="Where to draw it; the suffix says in which format.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv", help="Write what `pilotlight replay --models` reads.", dir_okay=False
+        ),
     ] = None,
 ) -> None:
     """Show memory, load seconds and latencies of each model's newest version.
@@ -61,23 +70,39 @@ def costs_command(
         except (ChartsMissing, OSError, ValueError) as error:
             raise CommandFailed(str(error)) from error
         out.say(f"{escape(str(plot))} is drawn")
+    if file:
+        try:
+            _write(costs, file)
+        except OSError as error:
+            raise CommandFailed(str(error)) from error
+        out.say(f"{escape(str(file))} is written")
 
 
-def _tables(costs: Sequence[ModelCosts], console: Console) -> Iterator[Table | str]:
+def _write(costs: Sequence[ModelCosts], file: Path) -> None:
+    """A row for each model: bytes of all its instances, seconds until it is loaded and warm."""
+    # Slow, and only for this.
+    from pilotlight.traces import MODEL_COLUMNS  # noqa: PLC0415
+
+    with file.open("w", newline="") as lines:
+        table = csv.writer(lines)
+        table.writerow(MODEL_COLUMNS)
+        for each in costs:
+            load_s = each.serial_load_cold_s or each.serial_load_s
+            warmup_s = (each.warmup and each.warmup.seconds) or 0.0
+            table.writerow([each.model, each.held_bytes, f"{load_s + warmup_s:.3f}"])
+
+
+def _tables(costs: Sequence[ModelCosts], console: Console) -> Iterator[Listing | str]:
     """One where it fits, else memory above time."""
     whole = _table(costs, {**_MEMORY, **_TIME})
-    unbounded = console.options.update(width=UNLIMITED_WIDTH)
-    fits = console.measure(whole, options=unbounded).maximum <= console.width
+    fits = whole.width <= console.width
     for table in [whole] if fits else [_table(costs, _MEMORY), _table(costs, _TIME)]:
         yield table
         yield ""
 
 
-def _table(costs: Sequence[ModelCosts], columns: Columns) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    for head in columns:
-        table.add_column(head, justify="right", no_wrap=True)
+def _table(costs: Sequence[ModelCosts], columns: Columns) -> Listing:
+    table = Listing({"model": NAME} | dict.fromkeys(columns, FIGURE))
     for each in costs:
         several = f" x{each.instances}" if each.instances > 1 else ""
         name = escape(f"{each.model} {each.version}{several}")

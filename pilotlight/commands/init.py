@@ -10,12 +10,14 @@ from rich.markup import escape
 from pilotlight.commands.output import CommandFailed, Output
 from pilotlight.commands.running import command
 
-NAME = "models.yaml"
+RECIPE = "models.yaml"
+"""How a recipe is called where nobody says so."""
 
 
 @command(
     "pilotlight init ranker.py",
     "pilotlight init exported/ranker.onnx --recipe models.yaml",
+    "pilotlight init ./sentiment --recipe models.yaml",
     "pilotlight init /srv/models --recipe models.yaml --triton 25.08",
     "pilotlight init ranker.py --force && pilotlight build models.yaml",
     extra="generator",
@@ -25,14 +27,15 @@ def init_command(
     what: Annotated[
         Path,
         typer.Argument(
-            help="A Python file that makes models, an ONNX file, or a Triton repository.",
+            help="A Python file that makes models, an ONNX file, a Triton repository, or a "
+            "folder of Hugging Face.",
             show_default=False,
         ),
     ],
     *,
     recipe: Annotated[
         Path | None,
-        typer.Option(help="Where to write it.", show_default=f"{NAME} beside WHAT"),
+        typer.Option(help="Where to write it.", show_default=f"{RECIPE} beside WHAT"),
     ] = None,
     triton: Annotated[
         str, typer.Option(metavar="YY.MM", help="The release that will serve.")
@@ -45,15 +48,16 @@ def init_command(
 
     Of a Python file, functions are called that need no arguments and say that
     they return a torch.nn.Module; shapes come from its `example_inputs()`. Of a
-    repository, the ONNX models become entries. What nobody can know is a line
-    with TODO.
+    repository, the ONNX models become entries; of a folder of Hugging Face, or
+    of several in one folder, those whose class is known. What nobody can know
+    is a line with TODO.
     """
     from generator.errors import GeneratorError  # noqa: PLC0415  (an extra)
     from generator.scaffold.begin import begin  # noqa: PLC0415
     from generator.scaffold.text import left_out, to_fill_in  # noqa: PLC0415
 
-    target = recipe or Path(os.path.relpath(what.absolute().parent), NAME)
-    if target.exists() and not force:
+    target = recipe or Path(os.path.relpath(what.absolute().parent), RECIPE)
+    if what.exists() and target.exists() and not force:
         raise CommandFailed(
             f"{target} is there already", remedy="write elsewhere with --recipe, or add --force"
         )

@@ -10,9 +10,10 @@ from rich.markup import escape
 
 from contract.layout import Store
 from pilotlight.admin import Admin, Unreachable
+from pilotlight.commands.init import RECIPE
 from pilotlight.commands.output import CommandFailed, ExitCode, Output
 from pilotlight.commands.running import command
-from pilotlight.paths import EXAMPLE, MODEL_REPOSITORY
+from pilotlight.paths import MODEL_REPOSITORY
 from pilotlight.views.words import counted
 
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ def prune_command(
     out: Output,
     admin: Admin,
     *,
-    recipe: Annotated[
-        Path, typer.Argument(help="Says how many to `keep`.", show_default="the example")
-    ] = EXAMPLE / "models.yaml",
+    recipe: Annotated[Path, typer.Argument(help="Says how many to `keep`.")] = Path(RECIPE),
     store: Annotated[
         Path, typer.Option(help="Where they are published.", file_okay=False)
     ] = MODEL_REPOSITORY,

@@ -16,6 +16,7 @@ from pilotlight.commands.output import CommandFailed, Output
 from pilotlight.commands.progress import busy
 from pilotlight.commands.running import command
 from pilotlight.paths import EMBEDDED, ENVOY, MODEL_REPOSITORY, WORK
+from pilotlight.views.health import readiness_line
 
 if TYPE_CHECKING:
     from pilotlight.stack import Stack
@@ -75,6 +76,11 @@ def up_command(
     from pilotlight.stack import Ports, SidecarDidNotStart, Stack  # noqa: PLC0415
     from sidecar.errors import SidecarError  # noqa: PLC0415
 
+    if not store.is_dir():
+        raise CommandFailed(
+            f"there is no model repository {store}",
+            remedy="`pilotlight build` makes one from a recipe; name another with --store",
+        )
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -113,8 +119,9 @@ def _announce(out: Output, stack: "Stack") -> None:
 
 
 def _announce_readiness(out: Output, url: str, stop: threading.Event) -> None:
+    """Each change: in a terminal in one place, elsewhere as a line."""
     shown = None
-    with connected(url) as admin, busy(out.console, "until every hot model answers"):
+    with connected(url) as admin, busy(out.console, "until every hot model answers") as say:
         while not stop.wait(READY_POLL_S):
             readiness = admin.readiness()
             if readiness["ready"]:
@@ -122,4 +129,6 @@ def _announce_readiness(out: Output, url: str, stop: threading.Event) -> None:
                 return
             if readiness["missing"] != shown:
                 shown = readiness["missing"]
-                out.tell(readiness, Text(f"not ready: {'; '.join(shown)}", "dim"))
+                line = readiness_line(readiness).plain
+                say(line)
+                out.tell(readiness, None if out.console.is_terminal else line)

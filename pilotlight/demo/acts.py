@@ -22,6 +22,8 @@ UNLOADS = 2
 BAD = {SLOW: "slow", SUBTLY_WRONG: "subtly wrong", CORRUPT: "corrupt"}
 SHARES = (20, 50)
 BAKE_S = 2.0
+LONG_SOAK_S = 600.0
+"""The rollback ends it."""
 MISSED_BY = 15
 """Percentage points: chance decides for each request."""
 
@@ -59,7 +61,8 @@ def promotion_and_rollback(stage: Stage) -> list[Proof]:
     stage.shelf.publish(RELEASED, GOOD)
     with stage.traffic() as traffic:
         began_s = time.monotonic()
-        operation = stage.admin.ask(f"/v1/models/{RELEASED}/releases", {"version": GOOD})
+        body = {"version": GOOD, "strategy": {"soak_s": LONG_SOAK_S}}
+        operation = stage.admin.ask(f"/v1/models/{RELEASED}/releases", body)
         stage.wait_for_state(operation, "soaking")
         traffic.wait_for(GOOD, since_s=began_s, timeout_s=TIMEOUT_S)
         promoted_s = time.monotonic() - began_s

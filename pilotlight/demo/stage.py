@@ -70,15 +70,16 @@ class Stage:
         }
 
     def wait_for_state(self, operation: Mapping[str, Any], state: str) -> None:
-        """Return when the operation's release is in a state. Raises TimeoutError."""
+        """Return when the operation's release has come to a state. Raises TimeoutError."""
 
         def reached() -> bool:
             release = self.admin.release(operation["release"])
-            if not release["active"] and release["state"] != state:
+            has_come = any(step["state"] == state for step in release["steps"])
+            if not has_come and not release["active"]:
                 raise TimeoutError(
                     f"release is {release['state']}, not {state}: {release['reason']}"
                 )
-            return bool(release["state"] == state)
+            return has_come
 
         until(reached)
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from contract.bytes import format_bytes
 from pilotlight.views import Body
+from pilotlight.views.listing import FIGURE, LABEL, NAME, WORDS, Listing
 from pilotlight.views.words import NONE, brief, clock, figure, or_none, passed
 from sidecar.core.status import Warmth
 
@@ -38,12 +39,12 @@ def by_warmth_and_demand(models: Sequence[Body]) -> list[Body]:
 
 def model_table(models: Sequence[Body], *, limit: int | None, now: datetime) -> RenderableType:
     """One line for each of the first `limit` models, and how many there are of each warmth."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("model", "tier", "warmth", "serves"):
-        table.add_column(column, no_wrap=True)
-    for column in ("asked", "holds", "idle"):
-        table.add_column(column, no_wrap=True, justify="right")
-    table.add_column("why")
+    table = Listing(
+        {"model": NAME}
+        | dict.fromkeys(("tier", "warmth", "serves"), LABEL)
+        | dict.fromkeys(("asked", "holds", "idle"), FIGURE)
+        | {"why": WORDS}
+    )
     ordered = by_warmth_and_demand(models)
     for model in ordered[:limit]:
         warmth = Warmth(model["warmth"])
@@ -55,7 +56,7 @@ def model_table(models: Sequence[Body], *, limit: int | None, now: datetime) -> 
             f"{figure(model['requests_per_hour'])}/h",
             format_bytes(model["held_bytes"]) if model["held_bytes"] else NONE,
             or_none(model["last_request_at"], lambda at: passed(at, now)),
-            Text(_why(model), no_wrap=True, overflow="ellipsis"),
+            Text(_why(model)),
         )
     return Group(table, Text(_counted(ordered, limit), style="dim"))
 

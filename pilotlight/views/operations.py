@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from pilotlight.views import Body
+from pilotlight.views.listing import LABEL, MAY_LACK, NAME, WORDS, Listing
 from pilotlight.views.words import brief, clock, moment, seconds
 
 
@@ -15,10 +15,10 @@ def operation_table(operations: Sequence[Body]) -> RenderableType:
     """One line each, in the given order."""
     if not operations:
         return Text("nothing was asked for yet")
-    table = Table(box=None, pad_edge=False)
-    for column in ("asked for", "by", "what", "of", "state", "id"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("why")
+    table = Listing(
+        {"asked for": LABEL, "by": MAY_LACK, "what": LABEL, "of": NAME}
+        | {"state": LABEL, "id": MAY_LACK, "why": WORDS}
+    )
     for each in operations:
         table.add_row(
             clock(each["created_at"]),
@@ -27,7 +27,7 @@ def operation_table(operations: Sequence[Body]) -> RenderableType:
             escape(each["model"]),
             _state(each),
             each["id"],
-            Text(brief(each["error"] or ""), no_wrap=True, overflow="ellipsis"),
+            Text(brief(each["error"] or "")),
         )
     return table
 

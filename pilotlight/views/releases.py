@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pilotlight.views import Body
+from pilotlight.views.listing import LABEL, MAY_LACK, NAME, WORDS, Listing
 from pilotlight.views.words import brief, clock, moment, numbers, seconds, span, spoken
 from sidecar.core.release import RESTING, ReleaseState
 from sidecar.core.verdict import Ruling
@@ -102,10 +103,10 @@ def release_table(releases: Sequence[Body]) -> RenderableType:
     """One line each, in the given order."""
     if not releases:
         return Text("no release yet")
-    table = Table(box=None, pad_edge=False)
-    for column in ("begun", "by", "model", "version", "state", "id"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("why")
+    table = Listing(
+        {"begun": LABEL, "by": MAY_LACK, "model": NAME, "version": LABEL}
+        | {"state": LABEL, "id": MAY_LACK, "why": WORDS}
+    )
     for release in releases:
         state = ReleaseState(release["state"])
         table.add_row(
@@ -115,7 +116,7 @@ def release_table(releases: Sequence[Body]) -> RenderableType:
             _way(release),
             Text(doing(release), STYLES.get(state, "cyan" if release["active"] else "")),
             escape(release["id"]),
-            Text(brief(release["reason"]), no_wrap=True, overflow="ellipsis"),
+            Text(brief(release["reason"])),
         )
     return table
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pilotlight.views import Body
+from pilotlight.views.listing import LABEL, MAY_LACK, WORDS, Listing
 from pilotlight.views.releases import BAR_WIDTH
 from pilotlight.views.words import brief, clock
 from sidecar.core.train import CarState
@@ -27,10 +28,8 @@ def train_table(trains: Sequence[Body]) -> RenderableType:
     """One line each, in the given order."""
     if not trains:
         return Text("no train yet")
-    table = Table(box=None, pad_edge=False)
-    for column in ("begun", "by", "state", "releases", "id"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("why")
+    heads = ("begun", "by", "state", "releases")
+    table = Listing(dict.fromkeys(heads, LABEL) | {"id": MAY_LACK, "why": WORDS})
     for train in trains:
         table.add_row(
             clock(train["created_at"]),
@@ -38,7 +37,7 @@ def train_table(trains: Sequence[Body]) -> RenderableType:
             _state(train),
             counted(train),
             train["id"],
-            Text(brief(train["stopped"] or ""), no_wrap=True, overflow="ellipsis"),
+            Text(brief(train["stopped"] or "")),
         )
     return table
 

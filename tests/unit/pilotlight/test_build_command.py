@@ -1,7 +1,8 @@
 """`pilotlight build` where nothing has to be exported."""
 
 import json
-import threading
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,17 +40,17 @@ def test_a_second_builder_is_told_of_the_first(recipe: Path) -> None:
 
 
 def test_a_second_builder_may_wait_for_the_first(recipe: Path) -> None:
-    ended: list[Result] = []
-    second = threading.Thread(target=lambda: ended.append(build(recipe, "--wait")))
-    with locked(recipe.parent / "store"):
-        second.start()
-        second.join(timeout=1.0)
-        assert not ended
-    second.join()
+    store = recipe.parent / "store"
+    command = [sys.executable, "-m", "pilotlight", "build", recipe, "--store", store, "--wait"]
+    with locked(store):
+        second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert second.stdout is not None
+        assert "is held by process" in second.stdout.readline()
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(timeout=0.5)
+    told, _ = second.communicate()
 
-    lines = ended[0].stdout.splitlines()
-    assert "is held by process" in lines[0]
-    assert lines[-1].endswith("0 built, 0 unchanged, 1 failed")
+    assert told.splitlines()[-1].endswith("0 built, 0 unchanged, 1 failed")
 
 
 def test_what_could_not_be_built_is_named_and_fails_the_command(recipe: Path) -> None:
@@ -58,3 +59,11 @@ def test_what_could_not_be_built_is_named_and_fails_the_command(recipe: Path) ->
     assert done.exit_code == 1
     assert "ranker failed: " in done.stdout
     assert "preferred_batch_size" in done.stdout
+
+
+def test_without_a_recipe_it_is_said_how_to_get_one(tmp_path: Path) -> None:
+    done = build(tmp_path / "models.yaml")
+
+    assert done.exit_code == 1
+    assert "there is no recipe" in done.stderr
+    assert "`pilotlight init WHAT`" in done.stderr

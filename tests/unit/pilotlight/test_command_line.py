@@ -143,6 +143,7 @@ def test_what_cannot_be_understood_is_an_error_in_json_too() -> None:
     ("arguments", "environment", "origin"),
     [
         (("--url", AWAY), {}, "what --url says"),
+        (("--url", AWAY.removeprefix("http://")), {}, "what --url says"),
         ((), {"PILOTLIGHT_URL": AWAY}, "what PILOTLIGHT_URL says"),
     ],
 )
@@ -434,3 +435,14 @@ def test_a_command_of_our_own_knows_json() -> None:
         assert isinstance(registered, Command), name
         options = PARSERS[name].params
         assert any("--json" in option.opts for option in options), name
+
+
+async def test_a_token_that_the_sidecar_does_not_know_is_told_by_its_file(tmp_path: Path) -> None:
+    token = tmp_path / "old.token"
+    token.write_text("was changed since\n")
+
+    async with serving(Rig(tmp_path), lambda rig: app_with_tokens(rig, ROLES)) as served:
+        refused = await asked(served, "whoami", "--token-file", str(token))
+
+    assert refused.exit_code == ExitCode.FAILED
+    assert f"{token} holds no token that this sidecar knows" in refused.stderr

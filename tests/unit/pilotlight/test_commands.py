@@ -13,7 +13,6 @@ from pilotlight.admin import Admin, AdminError
 from pilotlight.cli import app
 from pilotlight.commands.events import parse_time
 from pilotlight.commands.traffic import parse_weights
-from sidecar.core.fleet import Server
 from tests.builders import publish
 from tests.fakes.gateway import FakeGateway
 from tests.unit.sidecar.test_api_served import Served
@@ -55,16 +54,12 @@ async def with_models(served: Served, *cold: str) -> None:
         publish(served.rig.store, name, 1)
     loop = served.rig.sidecar.loop
 
-    def is_at_rest() -> bool:
-        seen = loop.snapshot
-        if seen is None or seen.models.keys() != {"m", *cold} or served.rig.missing():
-            return False
-        if seen.active_release("m") is not None:
-            return False
-        return seen.servers[Server.CANARY].is_unloaded("m") and not (seen.busy or loop.plan.work)
+    def are_seen() -> bool:
+        return loop.snapshot is not None and loop.snapshot.models.keys() == {"m", *cold}
 
     served.rig.sidecar.world.waiting.wake.set()
-    await served.rig.until(is_at_rest, "nothing is left to do")
+    await served.rig.until(are_seen, "the models are seen")
+    await served.rig.at_rest()
 
 
 async def test_status_lists_models_memory_and_readiness(served: Served) -> None:

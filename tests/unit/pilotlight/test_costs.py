@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 from contract.layout import Store
 from contract.manifest import ShapeCost, WarmupPlan
 from pilotlight.cli import app
+from pilotlight.traces import read_models
+from sidecar.core.replay import ReplayedModel
 from tests.builders import manifest
 
 MIB = 2**20
@@ -147,3 +149,13 @@ def test_a_damaged_manifest_is_named(store: Path) -> None:
 
     assert done.exit_code == 1
     assert "b/1/manifest.json cannot be read" in done.output
+
+
+def test_costs_are_written_as_replay_reads_them(store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "models.csv"
+
+    assert "models.csv is written" in told(str(store), "--csv", str(file)).stdout
+
+    models = read_models(file)
+    assert models["a"] == ReplayedModel(held_bytes=(6 + 2 * 4) * MIB, load_s=2.0 + 0.5 + 0.5)
+    assert models["b"] == ReplayedModel(held_bytes=MIB, load_s=0.1)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pilotlight.views.health import checks_view
+from pilotlight.views.health import checks_view, readiness_line
 from pilotlight.views.operations import operation_table
 from pilotlight.views.plans import policy_view
 from pilotlight.views.releases import release_table
@@ -96,4 +96,52 @@ def test_a_policy_is_shown_in_the_units_of_the_settings() -> None:
         "prewarm  true",
         "price    3.0",
         "ranking  value",
+    ]
+
+
+def test_in_a_narrow_terminal_all_else_gives_way_before_names() -> None:
+    refused = {
+        "id": "customer-017-ranker.2.1a2014",
+        "model": "customer-017-ranker",
+        "version": 2,
+        "base": 1,
+        "actor": "ann",
+        "state": "refused",
+        "active": False,
+        "share": None,
+        "soak": None,
+        "reason": "too slow by half in each shape",
+        "steps": [{"at": AT}],
+    }
+
+    assert [lines(release_table([refused]), width)[1] for width in (110, 84, 60)] == [
+        "2026-01-02 12:00:00Z  ann  customer-017-ranker  1 -> 2   refused"
+        "  customer-017-ranker.2.1a2014  too slow by h…",
+        "2026-01-02 12:00:00Z  ann  customer-017-ranker  1 -> 2   refused  too slow by half …",
+        "2026-01-02 12:00:00Z  customer-017-ranker  1 -> 2   refused",
+    ]
+    assert lines(release_table([refused]), 50)[1].split()[2] == "custo…nker"
+    assert lines(release_table([refused]), 60)[0].split() == [
+        *("begun", "model", "version", "state")
+    ]
+
+
+def test_of_two_hundred_models_that_are_missing_the_first_are_told() -> None:
+    missing = [f"m{number}: loading" for number in range(200)]
+
+    assert readiness_line({"ready": False, "missing": missing}).plain == (
+        "not ready: m0: loading; m1: loading; m2: loading; and 197 more, which `pilotlight doctor` "
+        "tells"
+    )
+
+
+def test_what_ails_many_models_is_told_once() -> None:
+    ailing = {"ok": False, "detail": "serving does not answer", "remedy": None}
+    checks = [ailing | {"name": f"model m{number}"} for number in range(3)]
+    other = ailing | {"name": "model n", "detail": "in quarantine"}
+
+    shown = lines(checks_view({"ready": False, "missing": [], "checks": [*checks, other]}))
+
+    assert [line.split(maxsplit=3)[-1] for line in shown[:4]] == [
+        *("serving does not answer", "the same", "the same", "in quarantine")
     ]

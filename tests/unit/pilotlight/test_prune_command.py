@@ -28,8 +28,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     publish(rig.store, "m", 1, tier="hot")
     publish(rig.store, "c", 1)
     async with serving(rig, app_of) as served:
-        await rig.ready()
-        await rig.until(lambda: "serving/m" in rig.state.objects, "served")
+        await rig.at_rest()
         for name in ("m", "c"):
             for version in (1, 2, 3, 4):
                 if version not in rig.store.versions(name):

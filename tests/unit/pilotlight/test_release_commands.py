@@ -48,7 +48,7 @@ async def followed(served: Served) -> None:
     """Return when a command follows a release."""
     registry = served.rig.sidecar.world.telemetry.registry
     is_followed = partial(registry.get_sample_value, "pilotlight_event_readers")
-    await served.rig.until(lambda: bool(is_followed()), "somebody follows", 20)
+    await served.rig.until(lambda: bool(is_followed()), "somebody follows")
 
 
 async def asked(served: Served, release: dict[str, Any], verb: str) -> None:
@@ -131,14 +131,14 @@ async def test_a_watch_says_that_the_release_waits_for_a_canary(served: Served) 
     await with_models(served)
     served.rig.canary.kill()
     found = await begun(served, QUICK)
-    watched = asyncio.create_task(said(served, "watch", "m"))
 
     def is_away() -> bool:
         seen = served.rig.sidecar.loop.snapshot
         is_loading = seen is not None and seen.releases["m"].state == "canary_loading"
         return is_loading and seen.servers[Server.CANARY].problem is not None
 
-    await served.rig.until(is_away, "the release waits", 20)
+    await served.rig.until(is_away, "the release waits")
+    watched = asyncio.create_task(said(served, "watch", "m"))
     await followed(served)
     served.rig.canary.restart()
 
@@ -146,7 +146,7 @@ async def test_a_watch_says_that_the_release_waits_for_a_canary(served: Served) 
     assert code == 0, told
     (waited,) = [line for line in told if line.startswith("waits for ")]
     assert waited.startswith("waits for canary: no answer")
-    assert found["waits_for"] is None
+    assert (await come_to(served, found, "done"))["waits_for"] is None
 
 
 async def test_the_options_of_a_release_are_its_strategy(served: Served) -> None:
@@ -175,7 +175,7 @@ async def test_a_release_waits_for_a_person_and_goes_on_when_promoted(served: Se
     assert (code, "release_active" in told[-1]) == (1, True)
 
     watched = asyncio.create_task(said(served, "promote", "m"))
-    await served.rig.until(lambda: served.rig.serving.ready("m") == {1, 2}, "it soaks", 20)
+    await come_to(served, found, "soaking")
     await asked(served, found, "pause")
     code, told = await watched
     assert code == 3

@@ -32,8 +32,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     for name in ("a", "b"):
         publish(rig.store, name, 1, tier="hot")
     async with serving(rig, app_of) as served:
-        await rig.ready()
-        await rig.until(lambda: {"serving/a", "serving/b"} <= rig.state.objects.keys(), "served")
+        await rig.at_rest()
         yield served
 
 
@@ -105,6 +104,8 @@ async def test_a_train_whose_releases_wait_for_a_person_is_left_to_them(served: 
 async def test_a_train_can_be_left_alone_and_stopped(served: Served) -> None:
     for name in ("a", "b"):
         publish(served.rig.store, name, 2, tier="hot")
+
+    served.rig.canary.add_faults("load b: slow 60s")
 
     code, (begun,) = await said(served, "--no-watch", "--at-once", "1", "b", "a")
     assert (code, begun.endswith(": 2 to release")) == (0, True)

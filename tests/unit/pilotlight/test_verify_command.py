@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 from contract.layout import Store
 from contract.manifest import OutputEvidence, Verification
 from contract.samples import GoldenSample, Tensors, write_golden
-from embedded.ports import free_ports
 from pilotlight.cli import app
 from pilotlight.verifying import LiveServer, ModelFinding, Verdict, verify
 from tests.builders import manifest, publish
 
+NOBODY = "127.0.0.1:1"
 SEQUENCES = """
 sequence_batching {
   control_input { name: "start" control { kind: CONTROL_SEQUENCE_START } }
@@ -29,7 +29,7 @@ class Doubling(LiveServer):
     def __init__(
         self, scale: float = 2.0, *, refusal: InferenceServerException | None = None
     ) -> None:
-        super().__init__("127.0.0.1:1", timeout_s=1)
+        super().__init__(NOBODY, timeout_s=1)
         self.scale = scale
         self.refusal = refusal
 
@@ -126,7 +126,7 @@ def test_golden_samples_that_cannot_be_read_fail_the_model_alone(store: Store) -
     assert "golden.npz cannot be read" in finding.note
 
 
-def refused(store: Store, *arguments: str, address: str = "127.0.0.1:1") -> tuple[int, str]:
+def refused(store: Store, *arguments: str, address: str = NOBODY) -> tuple[int, str]:
     command = ["verify", "--server", address, "--store", str(store.root), "--json", *arguments]
     ended = CliRunner().invoke(app, command)
     error = json.loads(ended.stderr)["error"]
@@ -157,12 +157,10 @@ def test_a_store_without_models_is_no_success(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_not_there_is_told_from_a_wrong_one(store: Store) -> None:
-    (nobody,) = free_ports(1)
-
-    code, told = refused(store, "m", address=f"127.0.0.1:{nobody}")
+    code, told = refused(store, "m", address=NOBODY)
 
     assert code == 4
-    assert told.startswith(f"unreachable: no answer from 127.0.0.1:{nobody}")
+    assert told.startswith(f"unreachable: no answer from {NOBODY}")
 
 
 def test_a_version_that_is_on_its_way_is_not_loaded_and_its_server_not_lost(store: Store) -> None:
