@@ -11,7 +11,7 @@ from pathlib import Path
 from embedded.errors import DidNotEnd, NotStarted
 
 _POLL_S = 0.02
-_KILL_TIMEOUT_S = 5.0
+_KILL_TIMEOUT_S = 30.0
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
 # Reads until the starter is gone, however it ended: only the starter holds the pipe's other
 # end. PR_SET_PDEATHSIG needs no process but fires when the starting *thread* ends.

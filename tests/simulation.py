@@ -4,10 +4,13 @@ Properties and scenarios run plans here. Each version has a fate; whatever is do
 harm fails at once (`Broken`).
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from contract.intent import Intent, Tier
+from contract.manifest import Cost, Excerpt
 from sidecar.core.actions import (
     Check,
     Ensure,
@@ -26,6 +29,7 @@ from sidecar.core.actions import (
 )
 from sidecar.core.activation import Verdict, verdict
 from sidecar.core.demand import Demand, arrived
+from sidecar.core.ensembles import quarantine_of, waits_to_be_proven
 from sidecar.core.fleet import (
     CheckKind,
     Departure,
@@ -41,6 +45,7 @@ from sidecar.core.fleet import (
     ServerView,
     Snapshot,
     StoredModel,
+    StoredVersion,
     Verification,
     VersionState,
 )
@@ -51,7 +56,9 @@ from sidecar.core.release import Release, ReleaseState, admit
 from sidecar.core.requested import can_heed
 from sidecar.core.strategy import DEFAULT_STRATEGY, Strategy
 from sidecar.core.trial import Trial
+from sidecar.core.wanted import unproven_part
 from tests.builders import NOW_S, READY, UNAVAILABLE, raced, trial
+from tests.chains import chain_config
 
 S = ReleaseState
 TICK_S = 0.001
@@ -91,6 +98,24 @@ class Refusal(Exception):
     """The API would not have accepted the request."""
 
 
+def chained(name: str, built_with: Mapping[int, Mapping[str, int]], **intent: Any) -> StoredModel:
+    """An ensemble: by version its models, each with the version that it was built with."""
+    nothing = Cost(
+        disk_bytes=0, private_bytes=0, shared_bytes=0, peak_bytes=0, load_s=0.0, shapes=()
+    )
+    return StoredModel(
+        name=name,
+        intent=Intent(**{"tier": Tier.COLD, **intent}),
+        versions={
+            number: StoredVersion(
+                manifest=Excerpt(cost=nothing, composing=composing),
+                config=chain_config(name, tuple(composing)),
+            )
+            for number, composing in built_with.items()
+        },
+    )
+
+
 @dataclass(repr=False)
 class World:
     models: dict[str, StoredModel]
@@ -126,7 +151,16 @@ class World:
     def __repr__(self) -> str:
         tiers = {name: stored.tier.value for name, stored in self.models.items()}
         fates = {f"{name}:{version}": fate.value for (name, version), fate in self.fates.items()}
-        return f"World({tiers}, {fates}, serving={self.serving}, {self.policy}, {self.strategy})"
+        chains = {
+            f"{name}:{number}": version.manifest.composing
+            for name, stored in self.models.items()
+            for number, version in stored.versions.items()
+            if version.manifest.composing
+        }
+        return (
+            f"World({tiers}, {chains}, {fates}, serving={self.serving}, {self.policy}, "
+            f"{self.strategy})"
+        )
 
     def _repr_pretty_(self, printer: Any, _cycle: object) -> None:
         """How hypothesis shows it."""
@@ -198,7 +232,7 @@ class World:
                 self.kept[model] = kept
             case LetGo(model=model):
                 self._may_go(note)
-                del self.kept[model]
+                self.kept.pop(model, None)
                 self.departures[model] = Departure(
                     at_s=self.now_s, reason=note.reason, evicted=note.evicted
                 )
@@ -218,9 +252,9 @@ class World:
                 self.ended.append(operation)
 
     def _may_go(self, note: LetGo) -> None:
-        model = note.model
+        """Who is evicted takes the ensembles that need it along."""
         seen = self.snapshot()
-        if note.evicted:
+        for model in (note.model, *seen.needed_by(note.model)) if note.evicted else ():
             _must(not seen.is_hot(model), f"{model} is hot and is evicted")
             _must(not seen.is_asked_for(model), f"{model} was asked for and is evicted")
             _must(not seen.models[model].intent.pin, f"{model} is pinned and is evicted")
@@ -242,10 +276,15 @@ class World:
             if isinstance(work, Ensure)
             for version in work.placement.versions
         }
-        stored = {**self.unmounted, **self.models}
         return sum(
-            stored[model].versions[version].manifest.cost.peak_bytes for _, model, version in held
+            self.stored[model].versions[version].manifest.cost.peak_bytes
+            for _, model, version in held
         )
+
+    @property
+    def stored(self) -> dict[str, StoredModel]:
+        """Mounted or not."""
+        return {**self.unmounted, **self.models}
 
     def _save_release(self, release: Release) -> None:
         before = self.releases.get(release.model)
@@ -262,20 +301,25 @@ class World:
                 or (fate is Fate.UNCLEAR and approved)
             )
             _must(passes, f"a version that is {fate} gets past canary")
+            built_with = self.models[release.model].versions[release.version].manifest.composing
+            for part, version in (built_with or {}).items():
+                _must(
+                    self.serving.get(part) == version,
+                    f"{release.model} {release.version} gets past canary without {part} {version}",
+                )
             self.proven.add((release.model, release.version))
         self.releases[release.model] = release
 
     def begin(self, work: Work) -> None:
         held_before = self.held_bytes()
+        if isinstance(work, Ensure | Remove):
+            self._may_touch(work)
         match work:
             case Ensure(server=Server.SERVING):
                 self._may_serve(work)
             case Remove(server=Server.SERVING, model=model):
-                release = self.snapshot().active_release(model)
                 _must(
-                    not self.snapshot().is_wanted(model)
-                    or (release is not None and release.state is S.ROLLING_BACK)
-                    or (release is not None and release.keeps_one),
+                    not self.snapshot().is_wanted(model) or self._is_away_for_a_while(model),
                     f"{model} is removed although somebody wants it",
                 )
             case _:
@@ -286,6 +330,45 @@ class World:
             budget is None or held <= max(held_before, budget),
             f"{work} brings {held} bytes into a budget of {budget}",
         )
+
+    def _may_touch(self, work: Ensure | Remove) -> None:
+        """An ensemble comes after its models and leaves before them; nothing goes on beneath it."""
+        server, model, view = work.server, work.model, self.servers[work.server]
+        changing = {
+            each.model: each
+            for each in self.in_flight
+            if isinstance(each, Ensure | Remove) and each.server is server
+        }
+        if isinstance(work, Ensure):
+            for part in self.stored[model].composing(*work.placement.versions):
+                answers = view.answers(part)
+                _must(bool(answers), f"{model} is loaded on {server} without {part}")
+                _must(part not in changing, f"{model} is loaded while {part} changes on {server}")
+                serves = {self.serving.get(part)}
+                _must(
+                    server is Server.SERVING or answers == serves,
+                    f"{model} is proven with {answers} of {part}, which serves {serves}",
+                )
+        for ensemble, stored in self.stored.items():
+            other = changing.get(ensemble)
+            is_coming = isinstance(other, Ensure) and model in stored.composing(
+                *other.placement.versions
+            )
+            _must(not is_coming, f"{model} changes on {server} while {ensemble} is being loaded")
+        if isinstance(work, Remove) and not self._is_away_for_a_while(model):
+            outer = list(self._outer(server, model))
+            _must(not outer, f"{model} leaves {server} before {outer}")
+
+    def _outer(self, server: Server, model: str) -> Iterator[str]:
+        """Ensembles on a server that have the model among their steps."""
+        for ensemble, stored in self.stored.items():
+            if model in stored.composing(*self.servers[server].ready(ensemble)):
+                yield ensemble
+
+    def _is_away_for_a_while(self, model: str) -> bool:
+        """Whether its release takes a model away from whoever wants it."""
+        release = self.snapshot().active_release(model)
+        return release is not None and (release.state is S.ROLLING_BACK or release.keeps_one)
 
     def _may_serve(self, work: Ensure) -> None:
         recorded, release = self.serving.get(work.model), self.releases.get(work.model)
@@ -320,7 +403,7 @@ class World:
                 )
             case Remove(server=server, model=model):
                 if self.servers[server].problem is None:
-                    self._set(server, model, {}, staged=None)
+                    self._take_down(server, model)
                     self.failures.pop((server, model), None)
                     if server is Server.SERVING:
                         self.unloaded_at_s = self.now_s
@@ -329,11 +412,23 @@ class World:
             case Check():
                 self._check(work)
 
+    def _take_down(self, server: Server, model: str) -> None:
+        """With every ensemble over it."""
+        for ensemble in self._outer(server, model):
+            view = self.servers[server]
+            states = dict.fromkeys(view.index[ensemble], UNAVAILABLE)
+            self._set(server, ensemble, states, staged=view.staged.get(ensemble))
+        self._set(server, model, {}, staged=None)
+
     def _ensure(self, work: Ensure) -> None:
         server, model, config = work.server, work.model, work.placement.config
         view, wanted = self.servers[server], frozenset(work.placement.versions)
         if view.problem is not None:
             return self._fail(server, model, "no answer", config=config, lost=True)
+        for part in self.stored[model].composing(*wanted):
+            if not view.ready(part):
+                # The server is another one than that for which it was planned.
+                return self._fail(server, model, f"depends on {part}", config=config)
         fresh = wanted - view.ready(model)
         for version in sorted(fresh):
             if self._cannot_load(server, model, version, config):
@@ -566,11 +661,24 @@ class World:
                 self.routed[model] = weights
 
     def _asking(self) -> dict[str, OperationKind]:
-        """Models whose release waits for a person, and what to say to it."""
+        """Models whose release waits for a person, and what to say to it.
+
+        One of an ensemble may wait for a model that nobody is proving.
+        """
+        seen = self.snapshot()
         return {
             model: OperationKind.RESUME if release.paused_by else OperationKind.ABORT
             for model, release in self.releases.items()
-            if release.is_active and (release.paused_by or release.state is S.AWAITING)
+            if release.is_active
+            and (
+                release.paused_by
+                or release.state is S.AWAITING
+                or (
+                    release.state is S.ADMITTED
+                    and (part := unproven_part(seen, model)) is not None
+                    and seen.active_release(part) is None
+                )
+            )
         }
 
     def _decide(self) -> bool:
@@ -606,17 +714,22 @@ class World:
             model
             for model in self.models
             if seen.is_wanted(model)
-            and model not in blocked
+            and blocked.keys().isdisjoint((model, *seen.composing(model)))
             and model not in asking
             and not self.servers[Server.SERVING].answers(model)
         ]
-        active = {model for model, release in self.releases.items() if release.is_active}
+        active = {
+            model
+            for model, release in self.releases.items()
+            if release.is_active
+            and not (release.state is S.ADMITTED and waits_to_be_proven(seen, model))
+        }
         return (
             active <= asking.keys()
             and self.servers[Server.CANARY].staged.keys() <= asking.keys()
             and all(
-                model in self.quarantine and self.quarantine[model].times >= HOPELESS_AFTER
-                for model in left
+                found is not None and found.times >= HOPELESS_AFTER
+                for found in (quarantine_of(seen, model, self.now_s) for model in left)
             )
         )
 
@@ -632,8 +745,10 @@ class World:
             recorded = self.serving.get(model)
             if model in blocked or (recorded and self.fates[model, recorded] is Fate.TOO_LARGE):
                 continue
-            wanted = {recorded} if recorded and seen.is_wanted(model) else set()
-            answers = self.servers[Server.SERVING].answers(model)
+            view = self.servers[Server.SERVING]
+            can_serve = seen.is_wanted(model) and all(map(view.answers, seen.composing(model)))
+            wanted = {recorded} if recorded and can_serve else set()
+            answers = view.answers(model)
             _must(answers == wanted, f"{model} should serve {wanted} and serves {answers}")
 
 

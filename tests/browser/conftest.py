@@ -26,6 +26,16 @@ SWITCHES = [
 ]
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 
+# Good news goes by itself, whether anybody has looked or not.
+NOTE = """
+window.noted = [];
+new MutationObserver((changes) => {
+  for (const { addedNodes } of changes)
+    for (const node of addedNodes)
+      if (node.classList?.contains("notice")) window.noted.push(node.textContent);
+}).observe(document, { childList: true, subtree: true });
+"""
+
 Look = Callable[..., Awaitable[Page]]
 Shoot = Callable[[Page, str], Awaitable[None]]
 
@@ -65,6 +75,7 @@ async def look(browser: Browser) -> AsyncIterator[Look]:
         async def open_page(url: str, **options: object) -> Page:
             context = await browser.new_context(**options)  # type: ignore[arg-type]
             stack.push_async_callback(context.close)
+            await context.add_init_script(NOTE)
             page = await context.new_page()
             page.on("console", noted)
             page.on("pageerror", thrown)

@@ -6,7 +6,7 @@ from playwright.async_api import Page
 from tests.browser.conftest import Look
 from tests.unit.sidecar.test_api_served import Served
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
 DEVICE = {"budget_bytes": 900, "held_bytes": 300, "reserved_bytes": 100, "leaving_bytes": 0}
 HOLDERS = [

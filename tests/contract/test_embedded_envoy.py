@@ -20,7 +20,7 @@ from embedded.server import answers_ok
 from embedded.supervisor import Supervisor
 from tests.fixtures.embedded import LIVE_TIMEOUT_S
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.timeout(180)]
 
 FILTERS = "type.googleapis.com/envoy.extensions.filters"
 HELD_S = 60
@@ -225,7 +225,7 @@ def test_stopping_cuts_open_requests_and_is_quick(start_envoy: StartEnvoy) -> No
         active_faults = "http.front.fault.active_faults"
         assert wait_until(lambda: statistic(server, active_faults) == 1, WITHIN_S)
 
-        server.stop()
+        server.stop(timeout_s=WITHIN_S)
 
         with pytest.raises(http.client.RemoteDisconnected):
             connection.getresponse()

@@ -20,7 +20,7 @@ from embedded.supervisor import Supervisor
 from embedded.triton import TritonServer
 from tests.fixtures.embedded import LIVE_TIMEOUT_S, StartTriton, running_triton
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.timeout(180)]
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 WITHIN_S = 30.0
@@ -129,15 +129,10 @@ def infer_at_once(
     return [found[index] for index in range(len(values))]
 
 
-def executions(client: triton.InferenceServerClient, model: str, *, requests: int) -> int:
-    """Executions that `requests` took; Triton counts them only after it has answered."""
-
-    def counted() -> bool:
-        found = client.get_inference_statistics(model).model_stats[0]
-        return bool(found.inference_count == requests)
-
-    assert wait_until(counted, WITHIN_S)
-    return client.get_inference_statistics(model).model_stats[0].execution_count
+def executions(client: triton.InferenceServerClient, model: str) -> dict[int, int]:
+    """How many there were with so many requests; Triton counts them after it has answered."""
+    (found,) = client.get_inference_statistics(model).model_stats
+    return {each.batch_size: each.compute_infer.count for each in found.batch_stats}
 
 
 @contextlib.contextmanager
@@ -228,7 +223,7 @@ def test_requests_at_once_share_an_execution(
     answers = infer_at_once(client, "gather", [np.int64([[index]]) for index in range(4)])
 
     assert [np.asarray(answer).tolist() for answer in answers] == [[[0]], [[10]], [[20]], [[30]]]
-    assert executions(client, "gather", requests=4) == 1
+    assert wait_until(lambda: executions(client, "gather") == {4: 1}, WITHIN_S)
 
 
 def test_a_bad_request_in_a_batch_fails_alone(

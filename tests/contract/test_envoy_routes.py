@@ -53,7 +53,11 @@ from tests.contract.upstreams import (
 from tests.eventually import eventually
 from tests.fixtures.embedded import LIVE_TIMEOUT_S
 
-pytestmark = [pytest.mark.triton, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.triton,
+    pytest.mark.timeout(180),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 LARGEST = 4 * MIB
 DATA, HEADERS, SETTINGS, END_HEADERS = 0, 1, 4, 4
@@ -322,7 +326,7 @@ async def test_a_request_whose_server_dies_is_repeated_unless_its_model_keeps_st
 
         got = await world.client.ask(protocol, "s")
 
-        assert slammer.slammed >= 1
+        assert slammer.slammed == 1
         assert len(world.activator.seen) == (0 if stateful else 1)
         assert got.code in (
             (503, StatusCode.UNAVAILABLE) if stateful else (404, StatusCode.NOT_FOUND)
@@ -753,13 +757,22 @@ async def test_canary_gets_a_copy_and_its_answer_is_thrown_away(
     world: World, protocol: str
 ) -> None:
     await world.route("m", mirrors={"m": 100})
+
+    def copies(raw: bytes) -> int:
+        return sum(raw in seen.body for seen in world.canary.seen)
+
+    async def is_copied() -> bool:
+        await world.client.ask(protocol, raw=b"tried")
+        return copies(b"tried") > 0
+
     async with running(world.canary):
         world.canary.answers = always(Says(status=500, code=StatusCode.INTERNAL, text="bad"))
+        # Until then Envoy may have a connection to the canary of another test.
+        await eventually(is_copied, "requests are copied")
         got = await world.client.ask(protocol, raw=b"tensor")
 
         assert (got.is_ok, got.server) == (True, "a")
-        await eventually(is_true(lambda: len(world.canary.seen) == 1), "canary gets its copy")
-        assert b"tensor" in world.canary.seen[0].body
+        await eventually(is_true(lambda: copies(b"tensor") == 1), "canary gets its copy")
 
 
 @over_all_protocols
@@ -815,7 +828,8 @@ async def test_a_body_up_to_the_limit_passes_and_a_larger_one_is_refused(world: 
 async def test_a_client_that_sends_slowly_still_reads_that_its_body_is_too_large(
     world: World,
 ) -> None:
-    parts = [b"x" * MIB] * 4 + [b"x"]
+    """What it sends after the refusal is no more than lies in a connection that nobody reads."""
+    parts = [b"x"] * 4
     of_length = f"content-length: {LARGEST + 1}"
 
     assert b" 413 " in await status_line(world, of_length, parts, pause_s=0.5, reads_last=True)
@@ -1059,7 +1073,7 @@ async def test_a_refused_configuration_changes_nothing(
         await front.is_live(world.a.replica())
         files = files_of(front)
 
-        told = r"Envoy has not taken up http\.http\.rds\.http within 0\.5 s: .*goes on as before"
+        told = r"Envoy has not taken up .*http\.http\.rds\.http.* within 15 s: .*goes on as before"
         with impatient(), pytest.raises(GatewayRefused, match=told):
             await front.route(world.b.replica("m"), **REFUSED)
 

@@ -23,7 +23,11 @@ from tests.contract.upstreams import (
 )
 from tests.eventually import eventually
 
-pytestmark = [pytest.mark.triton, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.triton,
+    pytest.mark.timeout(180),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 over_all_protocols = pytest.mark.parametrize("protocol", PROTOCOLS)
 

@@ -4,6 +4,7 @@ What needs a GPU, or could kill the server, is in `tests/unit/sidecar/test_fault
 """
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -176,14 +177,18 @@ async def test_a_load_that_takes_too_long_is_a_timeout_and_a_dead_server_is_lost
     start_triton: StartTriton, tmp_path: Path
 ) -> None:
     (tmp_path / "repository").mkdir()
-    add_model(tmp_path / "repository", "good")
+    add_model(tmp_path / "repository", "endless")
+    model = tmp_path / "repository" / "endless" / "1" / "model.onnx"
+    model.unlink()
+    # Who opens it waits for a writer.
+    os.mkfifo(model)
     server = start_triton(tmp_path / "repository")
     async with _connect(server) as client:
         with pytest.raises(ServerLost) as late:
-            await client.load("good", timeout_s=0.001)
+            await client.load("endless", timeout_s=0.001)
         server.kill()
         with pytest.raises(ServerLost) as dead:
-            await client.load("good", timeout_s=LOAD_S)
+            await client.load("endless", timeout_s=LOAD_S)
 
     assert classify(str(late.value), lost=True) is K.TIMEOUT
     assert classify(str(dead.value), lost=True) is K.SERVER_LOST

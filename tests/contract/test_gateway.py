@@ -3,12 +3,13 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar.adapters.envoy.admin import Admin
 from sidecar.adapters.envoy.gateway import EnvoyGateway, Plan
@@ -97,7 +98,9 @@ class RealSubject:
         await self._front.is_live(self.replica("a"))
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.triton)])
+@pytest.fixture(
+    params=["fake", pytest.param("real", marks=[pytest.mark.triton, pytest.mark.timeout(180)])]
+)
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """With two replicas that are live, and have no models."""
     if request.param == "fake":
@@ -209,25 +212,59 @@ async def test_routes_that_cannot_be_written_are_told_and_written_when_they_can(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "gateway").write_text("a file stands here")
-    addresses = {HTTP: "127.0.0.1:1", GRPC: "127.0.0.1:2"}
-    plan = Plan(
-        seen_folder=str(tmp_path / "gateway"),
-        edge=Edge(
-            addresses={HTTP: ("127.0.0.1", 3), GRPC: ("127.0.0.1", 4)}, largest_request_bytes=1
-        ),
-        admin=("127.0.0.1", 5),
-        activator=addresses,
-        canary=None,
-        largest_heap_bytes=2**30,
-    )
-    async with Admin("http://127.0.0.1:5") as admin:
-        gateway = EnvoyGateway(tmp_path / "gateway", plan, admin)
+    async with without_envoy(tmp_path) as gateway:
         with pytest.raises(GatewayLost, match=r"cannot be written to .*gateway: .*; free its disk"):
             await gateway.write(Routes())
 
         (tmp_path / "gateway").unlink()
         await gateway.write(Routes())
     assert (tmp_path / "gateway" / "bootstrap.json").is_file()
+
+
+@pytest.mark.parametrize("host", ["triton..local", "x" * 64])
+async def test_an_address_that_is_none_is_told_with_its_name(tmp_path: Path, host: str) -> None:
+    replica = Replica(name="a", http=f"{host}:1", grpc=f"{host}:2", models=frozenset())
+    refused = pytest.raises(GatewayLost, match=f"{host}: it is no name of a host; mend the name")
+    async with without_envoy(tmp_path) as gateway:
+        with refused:
+            await gateway.write(Routes(replicas=(replica,)))
+
+
+@pytest.mark.parametrize("left", ["", "\0" * 512, '{"version_info": "1", "resou'])
+async def test_of_a_file_that_a_power_failure_has_cut_off_nothing_counts_as_told(
+    tmp_path: Path, left: str
+) -> None:
+    replica = Replica(name="a", http="127.0.0.1:1", grpc="127.0.0.1:2", models=frozenset("m"))
+    async with without_envoy(tmp_path) as gateway:
+        await gateway.write(Routes(replicas=(replica,)))
+        assert await gateway.models("a") == {"m"}
+
+        (tmp_path / "gateway" / "endpoints_serving_http.json").write_text(left)
+        with capture_logs() as logs:
+            assert await gateway.models("a") == frozenset()
+        (line,) = logs
+        assert line["event"] == "gateway_file_unreadable"
+        assert line["path"].endswith("/gateway/endpoints_serving_http.json")
+
+        await gateway.write(Routes(replicas=(replica,)))
+        assert await gateway.models("a") == {"m"}
+
+
+@asynccontextmanager
+async def without_envoy(tmp_path: Path) -> AsyncIterator[EnvoyGateway]:
+    """One whose Envoy does not run; it writes into `gateway`."""
+    plan = Plan(
+        seen_folder=str(tmp_path / "gateway"),
+        edge=Edge(
+            addresses={HTTP: ("127.0.0.1", 3), GRPC: ("127.0.0.1", 4)}, largest_request_bytes=1
+        ),
+        admin=("127.0.0.1", 5),
+        activator={HTTP: "127.0.0.1:1", GRPC: "127.0.0.1:2"},
+        canary=None,
+        largest_heap_bytes=2**30,
+    )
+    async with Admin("http://127.0.0.1:5") as admin:
+        yield EnvoyGateway(tmp_path / "gateway", plan, admin)
 
 
 async def test_what_a_replica_is_sent_is_remembered_also_while_the_gateway_is_lost(

@@ -12,12 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2
 
 from contract.compare import compare
 from contract.config import parse_config
 from contract.layout import Store
 from contract.manifest import read_manifest
 from contract.samples import read_golden
+from embedded.process import wait_until
 from embedded.triton import TritonServer
 from sidecar.adapters.secret_file import SecretFile
 from sidecar.adapters.stage import StageFolder
@@ -58,9 +60,19 @@ class RealProcess:
         self._server.wait_live(LIVE_TIMEOUT_S)
 
     def executions(self, model: str, version: int) -> int:
+        """Triton counts one a moment after the requests in it."""
         with triton.InferenceServerClient(self._server.grpc_address) as client:
-            found = client.get_inference_statistics(model, str(version))
-        return int(found.model_stats[0].execution_count)
+
+            def found() -> service_pb2.ModelStatistics:
+                return client.get_inference_statistics(model, str(version)).model_stats[0]
+
+            def is_counted() -> bool:
+                batches = found().batch_stats
+                requests = sum(each.batch_size * each.compute_infer.count for each in batches)
+                return bool(requests == found().inference_count)
+
+            assert wait_until(is_counted, LIVE_TIMEOUT_S), found()
+            return int(found().execution_count)
 
 
 class Subject:
@@ -81,6 +93,16 @@ class Subject:
         await self.stage.write(
             model, Placement(versions=versions, lead=max(versions), config=config)
         )
+
+    async def place_endless(self) -> None:
+        """Stage version 1 so that its load goes on for hours."""
+        config = parse_config(self.store.version(MODEL, 1).config.read_text(), MODEL)
+        for sample in config.model_warmup:
+            sample.count = 2**31
+        text = stage_config(str(config), versions=(1,), warmup=True)
+        await self.stage.write(MODEL, Placement(versions=(1,), lead=1, config=text))
+        if isinstance(self.process, FakeTriton):
+            self.process.may_end_loads.clear()
 
     async def load(self, *versions: int) -> None:
         await self.place(*versions)
@@ -505,7 +527,7 @@ async def answers(server: ModelServer) -> bool:
 
 
 async def test_a_load_in_flight_is_lost_with_its_server(subject: Subject) -> None:
-    await subject.place(1)
+    await subject.place_endless()
     loading = asyncio.create_task(subject.server.load(MODEL, timeout_s=LOAD_S))
     await eventually(lambda: is_loading(subject), "the load has begun")
 

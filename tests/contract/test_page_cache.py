@@ -28,11 +28,12 @@ _ON_DISK = Path(__file__).parents[2] / ".pilotlight"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Two versions of a model; `drop` takes one of them out of the cache."""
+    """Two versions of a model; `drop` takes one out of the cache, `damage` a file out of one."""
 
     cache: PageCache
     bytes: int
     drop: Callable[[int], None]
+    damage: Callable[[int], None]
 
     async def is_gone(self, version: int) -> bool:
         self.drop(version)
@@ -64,14 +65,22 @@ def subject(request: pytest.FixtureRequest, store: Store) -> Subject:
     total = sum(record.bytes for record in files.values())
     if request.param == "fake":
         fake = FakePageCache(bytes_of=lambda *_: total)
-        return Subject(fake, total, lambda version: fake.drop("m", version))
+        return Subject(
+            fake,
+            total,
+            drop=lambda version: fake.drop("m", version),
+            damage=lambda version: fake.damaged.add(("m", version)),
+        )
 
     def drop(version: int) -> None:
         for path in store.version("m", version).path.rglob("*"):
             if path.is_file():
                 drop_file(path)
 
-    return Subject(FilePageCache(store), total, drop)
+    def damage(version: int) -> None:
+        (store.version("m", version).path / ONNX_DATA).unlink()
+
+    return Subject(FilePageCache(store), total, drop, damage)
 
 
 def drop_file(path: Path) -> None:
@@ -99,6 +108,18 @@ async def test_reading_ahead_twice_is_as_good_as_once(subject: Subject) -> None:
     assert await subject.cache.resident_bytes("m", 1) == subject.bytes
 
 
+async def test_a_version_that_lacks_a_file_is_an_error_and_the_others_are_not(
+    subject: Subject,
+) -> None:
+    await subject.cache.read_ahead("m", 1)
+    subject.damage(1)
+
+    for ask in (subject.cache.read_ahead, subject.cache.resident_bytes):
+        with pytest.raises(InvalidArtifact, match="a file of m version 1 cannot be read"):
+            await ask("m", 1)
+    assert await subject.cache.read_ahead("m", 2) == subject.bytes
+
+
 async def test_a_part_of_a_version_can_be_in_memory(store: Store) -> None:
     cache, weights = FilePageCache(store), store.version("m", 1).path / ONNX_DATA
     total = await cache.read_ahead("m", 1)
@@ -123,7 +144,7 @@ async def test_a_missing_version_or_file_is_named_with_the_remedy(store: Store) 
     cache = FilePageCache(store)
     (store.version("m", 1).path / ONNX_DATA).unlink()
 
-    for version, expected in ((1, r"m version 1: .*model\.onnx\.data"), (7, "m/7/manifest.json")):
+    for version, expected in ((1, r"m version 1 .*model\.onnx\.data"), (7, "m/7/manifest.json")):
         for ask in (cache.read_ahead, cache.resident_bytes):
             with pytest.raises(InvalidArtifact, match=f"{expected}.*make repo"):
                 await ask("m", version)

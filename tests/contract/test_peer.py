@@ -34,7 +34,6 @@ from tests.unit.sidecar.rig import Rig
 LOADED, COLD, LARGE = "loaded", "cold", "large"
 LARGE_MIB, BUDGET_MIB = 100, 10
 LOAD_S = 0.3
-ENDLESS_S = 3600.0
 SHORT_S, ENOUGH_S = 0.05, 30.0
 DEADLINE_S = 30.0
 NOWHERE = "127.0.0.1:9"
@@ -49,10 +48,14 @@ class Subject(Protocol):
     def loads(self, model: str) -> int:
         """How often it has loaded a model."""
 
+    def waiting(self) -> int:
+        """How many wait for `COLD`."""
+
     async def is_loading(self) -> bool:
         """`COLD`."""
 
-    def load_for_ever(self) -> None: ...
+    @property
+    def may_end_loads(self) -> asyncio.Event: ...
 
     async def drain(self) -> None: ...
 
@@ -83,11 +86,15 @@ class FakeSubject:
     def loads(self, model: str) -> int:
         return int(model in self._peer.models)
 
-    async def is_loading(self) -> bool:
-        return f"ensure {COLD}" in self._peer.calls
+    def waiting(self) -> int:
+        return self._peer.calls.count(f"ensure {COLD}")
 
-    def load_for_ever(self) -> None:
-        self._peer.load_s = ENDLESS_S
+    async def is_loading(self) -> bool:
+        return self.waiting() > 0
+
+    @property
+    def may_end_loads(self) -> asyncio.Event:
+        return self._peer.may_end_loads
 
     async def drain(self) -> None:
         self._peer.joined = False
@@ -115,11 +122,15 @@ class RealSubject:
     def loads(self, model: str) -> int:
         return len(self.rig.loaded(Server.SERVING, model))
 
-    async def is_loading(self) -> bool:
-        return COLD in await self.rig.serving.index()
+    def waiting(self) -> int:
+        return self.rig.sidecar.world.waiting.count(COLD)
 
-    def load_for_ever(self) -> None:
-        self.rig.serving.load_s = ENDLESS_S
+    async def is_loading(self) -> bool:
+        return f"load {COLD}" in self.rig.serving.calls
+
+    @property
+    def may_end_loads(self) -> asyncio.Event:
+        return self.rig.serving.may_end_loads
 
     async def drain(self) -> None:
         await self._set(Mode.DRAINING)
@@ -266,15 +277,25 @@ async def test_what_is_cold_is_loaded_and_then_announced(subject: Subject) -> No
 
 
 async def test_two_who_ask_for_the_same_wait_for_one_load(subject: Subject) -> None:
-    asking = [subject.peer.ensure(COLD, timeout_s=ENOUGH_S) for _ in range(2)]
+    subject.may_end_loads.clear()
+    asking = [asyncio.create_task(subject.peer.ensure(COLD, timeout_s=ENOUGH_S)) for _ in range(2)]
+
+    async def both_wait() -> bool:
+        return subject.waiting() == 2
+
+    await eventually(both_wait, "both wait")
+    subject.may_end_loads.set()
 
     assert sorted(await asyncio.gather(*asking)) == [Heat.COLD, Heat.JOINED]
     assert subject.loads(COLD) == 1
 
 
 async def test_who_cannot_wait_so_long_is_told_and_the_load_goes_on(subject: Subject) -> None:
-    with pytest.raises(TooLate, match=f"{COLD} was not loaded within {SHORT_S:g} s"):
+    subject.may_end_loads.clear()
+    # What is left of it when it is asked.
+    with pytest.raises(TooLate, match=rf"{COLD} was not loaded within 0\.0\d+ s"):
         await subject.peer.ensure(COLD, timeout_s=SHORT_S)
+    subject.may_end_loads.set()
 
     async def is_there() -> bool:
         return COLD in (await subject.peer.look("")).models
@@ -349,7 +370,7 @@ async def test_one_that_has_died_is_lost(subject: Subject) -> None:
 
 
 async def test_one_that_dies_while_it_loads_is_lost(subject: Subject) -> None:
-    subject.load_for_ever()
+    subject.may_end_loads.clear()
     asking = asyncio.create_task(subject.peer.ensure(COLD, timeout_s=ENOUGH_S))
     await eventually(subject.is_loading, "the load has begun")
     await subject.die()
@@ -392,14 +413,14 @@ async def test_a_token_that_may_only_look_is_a_matter_for_people(real: RealSubje
             await peer.ensure(COLD, timeout_s=ENOUGH_S)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_one_that_has_not_looked_at_its_triton_yet_is_lost(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.start()
+    await rig.sidecar.die()
     async with served(rig, app_of(rig)) as api, SidecarPeer(api.url, None, triton=NOWHERE) as peer:
-        rig.sidecar.loop.snapshot = None
         with pytest.raises(PeerLost, match="503"):
             await peer.look("")
-    await rig.sidecar.die()
 
 
 async def test_a_triton_whose_sidecar_has_died_tells_what_it_has(real: RealSubject) -> None:

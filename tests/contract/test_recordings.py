@@ -3,6 +3,7 @@
 One suite for the folder and for the fake; then the folder alone.
 """
 
+import asyncio
 import stat
 from pathlib import Path
 
@@ -48,6 +49,10 @@ async def values(recordings: Recordings, model: str = "m") -> list[float]:
 
 def files(root: Path) -> list[Path]:
     return sorted(root.rglob("*"))
+
+
+def requests_in(root: Path) -> list[Path]:
+    return sorted(root.rglob("*.request"))
 
 
 async def test_of_a_model_without_any_there_is_nothing(recordings: Recordings) -> None:
@@ -210,3 +215,20 @@ async def test_a_folder_that_cannot_be_written_is_told(root: Path) -> None:
     root.parent.unlink()
     await add(folder, 1)
     assert folder.problem is None
+
+
+async def test_a_caller_that_is_cancelled_leaves_the_files_to_nobody_else(
+    folder: RecordingsFolder, root: Path
+) -> None:
+    """A thread goes on when who waits for it does not."""
+    for value in range(30):
+        adding = asyncio.create_task(add(folder, value))
+        for _ in range(value % 5):
+            await asyncio.sleep(0)
+        adding.cancel()
+        await add(folder, 100 + value)
+        await asyncio.gather(adding, return_exceptions=True)
+
+    kept = await values(folder)
+    assert len(kept) == (await folder.recorded("m")).requests == len(requests_in(root))
+    assert {100.0 + value for value in range(30)} <= set(kept)

@@ -196,12 +196,7 @@ async def test_everything_survives_a_restart(path: Path) -> None:
 
 async def test_a_write_is_kept_although_the_process_is_killed(path: Path) -> None:
     """No close, no checkpoint: what `put` returned is on the disk."""
-
-    async def write_and_die() -> None:
-        await SqliteState(path).put("serving/m", "7", expect=None)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    child = multiprocessing.get_context("fork").Process(target=lambda: asyncio.run(write_and_die()))
+    child = PROCESSES.Process(target=write_and_die, args=(path,))
     child.start()
     await asyncio.to_thread(child.join, DEADLINE_S)
     assert child.exitcode == -signal.SIGKILL
@@ -305,6 +300,15 @@ async def test_entries_are_found_by_all_that_is_asked_for(
     assert [entry.event.detail["number"] for entry in later] == [n for n in numbers if n >= 2]
     first = await journal.read(after=0, limit=1, matching=matching)
     assert [entry.event.detail["number"] for entry in first] == numbers[:1]
+
+
+async def test_a_figure_without_end_is_kept_as_a_word(sqlite: SqliteState) -> None:
+    detail = {"actor": "ann", "error": float("inf"), "ratio": float("nan")}
+    await sqlite.append(Event(name=EventName.MODEL_LOADED, detail=detail), 1.0)
+
+    (entry,) = await sqlite.read(after=0, limit=10, matching=Filter(actor="ann"))
+
+    assert entry.event.detail == {"actor": "ann", "error": "Infinity", "ratio": "NaN"}
 
 
 async def test_no_id_of_the_audit_is_used_twice(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Small servers that stand for Tritons and the activator, and a real Envoy before them."""
 
 import asyncio
+import math
 import re
 import socket
 from collections.abc import (
@@ -265,11 +266,32 @@ class Front:
         await eventually(found, f"{', '.join(addresses)} are live")
 
 
+_REJECTED = re.compile(r"\.update_rejected: [1-9]")
+
+
+class _UntilRejected:
+    """What the gateway takes for the module `time`: it stands still, and then it is over."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
 @contextmanager
 def impatient() -> Iterator[None]:
-    """For what Envoy refuses: nobody waits long for it to be taken up."""
+    """For the first that an Envoy refuses: once it has, nobody waits for it to be taken up."""
+    clock, asked = _UntilRejected(), Admin.versions
+
+    async def versions(admin: Admin) -> Mapping[str, str]:
+        if _REJECTED.search(await admin._get("/stats", filter="update_rejected")):
+            clock.now_s = math.inf
+        return await asked(admin)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sidecar.adapters.envoy.gateway.APPLIED_WITHIN_S", 0.5)
+        patch.setattr(Admin, "versions", versions)
+        patch.setattr("sidecar.adapters.envoy.gateway.time", clock)
         yield
 
 

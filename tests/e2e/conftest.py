@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,15 +15,15 @@ from contract.samples import Tensors
 from embedded.process import Process, wait_until
 from embedded.provision import Installation
 from pilotlight.admin import Admin
-from pilotlight.demo.clients import Client, GrpcClient, HttpClient, Traffic
+from pilotlight.demo.clients import Client, GrpcClient, HttpClient, RequestFailed, Traffic
 from pilotlight.demo.shelf import Shelf
 from pilotlight.stack import Ports, Stack
 from sidecar.adapters.sqlite_state import SqliteState
 from sidecar.runtime.records import Records
 
 START_TIMEOUT_S = 60.0
-WITHIN_S = 60.0
-"""For whatever takes a moment; the machine may be busy."""
+WITHIN_S = 120.0
+"""For whatever takes a moment; the machine may be busy. A comparison may take a minute."""
 SOAK_S = 0.5
 
 
@@ -53,16 +53,34 @@ class Running:
         """Return when clients have been answered by this version."""
         assert wait_until(lambda: traffic.by_version[version] > 0, WITHIN_S), traffic.by_version
 
-    def happens(self, event: str) -> None:
-        """Return when the sidecar has recorded that."""
-        assert wait_until(lambda: any(self.admin.audit(event=event)), WITHIN_S), event
-
     def answering_version(self) -> int:
         client = GrpcClient(self.stack.serving.grpc_address)
         try:
             return client.infer("short_form", self.request).version
         finally:
             client.close()
+
+    def recovers(self) -> None:
+        """Return when the sidecar has recorded that it became unready, and ready again."""
+
+        def has_recovered() -> bool:
+            told = [entry["event"] for entry in self.admin.audit()]
+            lost = told.index("became_unready") if "became_unready" in told else len(told)
+            return "became_ready" in told[lost:]
+
+        assert wait_until(has_recovered, WITHIN_S), self.admin.readiness()
+
+    def first_answer(self) -> int:
+        """Its version; a server that was killed takes a moment until it answers at all."""
+        found: list[int] = []
+
+        def answers() -> bool:
+            with suppress(RequestFailed):
+                found.append(self.answering_version())
+            return bool(found)
+
+        assert wait_until(answers, WITHIN_S)
+        return found[0]
 
     def release(self, version: int, **strategy: object) -> dict[str, object]:
         """Ask for a release of short_form; returns the operation."""
@@ -76,7 +94,7 @@ class Running:
             steps = self.admin.release(path)["steps"]
             return state in [step["state"] for step in steps]
 
-        assert wait_until(reached, START_TIMEOUT_S), self.admin.release(path)
+        assert wait_until(reached, WITHIN_S), self.admin.release(path)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -134,6 +152,19 @@ def running(start_stack: Callable[..., Running]) -> Running:
     started = start_stack()
     started.wait_until_ready()
     return started
+
+
+@contextmanager
+def without_sidecar(stack: Stack) -> Iterator[None]:
+    """It is killed, and each start of it fails until the end."""
+    settings = stack.logs.parent / "settings.yaml"
+    hidden = settings.with_name("hidden.yaml")
+    settings.rename(hidden)
+    stack.sidecar.kill()
+    try:
+        yield
+    finally:
+        hidden.rename(settings)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from tests.eventually import eventually
 from tests.fixtures.embedded import running_triton
 
 MIB = builders.MIB
-CRASHES = {"work_crashed", "cycle_crashed"}
+CRASHES = {"work_crashed", "cycle_crashed", "task_crashed"}
 SERVING, CANARY = Server.SERVING, Server.CANARY
 
 
@@ -143,11 +143,15 @@ class Inside:
         events = [entry.event for entry in entries]
         return [e for e in events if e.name in names and model in (None, e.model)]
 
-    async def until(self, condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
+    async def until(self, condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
         async def holds() -> bool:
             return self.loop.snapshot is not None and condition()
 
         await eventually(holds, what, timeout_s)
+
+    async def at_rest(self) -> None:
+        """Return when no work is going on, and what came of all has been told."""
+        await self.until(lambda: not self.seen.busy, "all work is done")
 
     async def ready(self) -> None:
         await self.until(lambda: unready(self.seen) == [], "ready")
@@ -229,5 +233,5 @@ async def client_of(server: TritonServer) -> AsyncIterator[TritonGrpc]:
 
 async def ask(client: TritonGrpc, model: str, version: int = 1) -> None:
     """One inference, checked. Raises ServerError when there is no answer."""
-    answer = await client.infer(model, version, builders.request(1.0, 3.0), timeout_s=10.0)
+    answer = await client.infer(model, version, builders.request(1.0, 3.0), timeout_s=60.0)
     assert answer["y"].tolist() == [[2.0, 6.0]]

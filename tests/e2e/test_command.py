@@ -74,7 +74,7 @@ def copy(terminal: int, file: IO[bytes]) -> None:
 
 
 @pytest.mark.triton
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_the_demo_proves_every_claim_and_leaves_nothing_running(example_store: Path) -> None:
     done = pilotlight("demo")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -86,7 +86,7 @@ def test_the_demo_proves_every_claim_and_leaves_nothing_running(example_store: P
 
 
 @pytest.mark.triton
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_up_serves_until_ctrl_c_and_stops_everything(shelf: Shelf, tmp_path: Path) -> None:
     out = tmp_path / "out.txt"
     home = tmp_path / "home"
@@ -121,7 +121,7 @@ def test_up_serves_until_ctrl_c_and_stops_everything(shelf: Shelf, tmp_path: Pat
 
 
 @pytest.mark.triton
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_an_operator_asks_why_and_what_if_and_changes_what_is_wanted(running: Running) -> None:
     def told(*arguments: str) -> str:
         done = pilotlight(*arguments, "--url", running.stack.url)
@@ -154,7 +154,7 @@ def test_an_operator_asks_why_and_what_if_and_changes_what_is_wanted(running: Ru
 
 
 @pytest.mark.triton
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_what_is_watched_and_followed_goes_on_until_ctrl_c_and_outlives_the_sidecar(
     running: Running, tmp_path: Path
 ) -> None:
@@ -180,7 +180,7 @@ def test_what_is_watched_and_followed_goes_on_until_ctrl_c_and_outlives_the_side
 
 
 @pytest.mark.build
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_build_publishes_and_skips_what_did_not_change(tmp_path: Path) -> None:
     recipe, store = tmp_path / "models.yaml", tmp_path / "store"
     (tmp_path / "double.py").write_text(
@@ -264,7 +264,7 @@ def test_a_stack_names_the_port_of_its_sidecar_that_is_taken(
 
 
 @pytest.mark.triton
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_second_sidecar_on_the_same_state_is_refused(
     start_stack: Callable[..., Running], tmp_path: Path
 ) -> None:

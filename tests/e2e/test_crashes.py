@@ -7,9 +7,9 @@ import pytest
 
 from embedded.process import wait_until
 from pilotlight.demo.shelf import GOOD, Shelf
-from tests.e2e.conftest import WITHIN_S, Running
+from tests.e2e.conftest import WITHIN_S, Running, without_sidecar
 
-pytestmark = [pytest.mark.triton, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.triton, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_release_survives_the_death_of_the_canary(running: Running, state: str
         operation = running.release(GOOD)
         running.wait_for_state(operation, state)
         running.stack.canary.kill()
-        ended = running.admin.wait(operation, 90)
+        ended = running.admin.wait(operation, WITHIN_S)
         failed = traffic.failed
     assert failed == []
     assert ended["error"] is None
@@ -64,21 +64,22 @@ def test_a_release_survives_the_death_of_the_serving_server(running: Running, st
     operation = running.release(GOOD)
     running.wait_for_state(operation, state)
     running.stack.serving.kill()
-    ended = running.admin.wait(operation, 90)
+    ended = running.admin.wait(operation, WITHIN_S)
     assert ended["error"] is None
+    # The release may have ended before anybody noticed that.
+    assert running.first_answer() == GOOD
     running.wait_until_ready()
-    assert running.answering_version() == GOOD
 
 
 def test_a_killed_triton_comes_back_to_the_recorded_state(running: Running) -> None:
-    running.admin.wait(running.admin.ask("/v1/models/session:load"), 60)
+    running.admin.wait(running.admin.ask("/v1/models/session:load"), WITHIN_S)
     before = _ready_versions(running)
     assert before == {"session": [1], "short_form": [1]}
     running.stack.serving.kill()
-    running.happens("became_unready")
+    running.recovers()
     assert wait_until(lambda: _ready_versions(running) == before, WITHIN_S)
     running.wait_until_ready()
-    assert running.answering_version() == 1
+    assert running.first_answer() == 1
 
 
 def test_a_lost_state_file_does_not_touch_what_serves(
@@ -88,10 +89,10 @@ def test_a_lost_state_file_does_not_touch_what_serves(
     running = start_stack()
     running.wait_until_ready()
     with running.traffic() as traffic:
-        running.stack.sidecar.kill()
-        for path in (tmp_path / "home").glob("state.sqlite*"):
-            if path.suffix != ".lock":
-                path.unlink()
+        with without_sidecar(running.stack):
+            for path in (tmp_path / "home").glob("state.sqlite*"):
+                if path.suffix != ".lock":
+                    path.unlink()
         assert wait_until(running.admin.is_reachable, WITHIN_S)
         running.wait_until_ready()
         running.meets(traffic, GOOD)

@@ -14,9 +14,9 @@ from contract.dtypes import datatype_of
 from contract.samples import GoldenSample
 from pilotlight.client import AsyncClient, Client, NotFound
 from pilotlight.client.lazy import NotLoaded, on_demand
-from tests.e2e.conftest import Running
+from tests.e2e.conftest import WITHIN_S, Running
 
-pytestmark = [pytest.mark.triton, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.triton, pytest.mark.timeout(300)]
 
 COLD = "session"
 
@@ -30,7 +30,7 @@ def inputs(library: ModuleType, sample: GoldenSample) -> list[Any]:
 
 
 def unload(sidecar: Client) -> None:
-    sidecar.operations.wait(sidecar.models.unload(COLD), timeout_s=60)
+    sidecar.operations.wait(sidecar.models.unload(COLD), timeout_s=WITHIN_S)
 
 
 def test_each_of_tritons_clients_gets_an_answer_of_a_cold_model(running: Running) -> None:

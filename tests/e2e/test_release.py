@@ -15,7 +15,7 @@ from pilotlight.admin import OperationFailed
 from pilotlight.demo.shelf import CORRUPT, GOOD, SUBTLY_WRONG, Shelf
 from tests.e2e.conftest import WITHIN_S, Running
 
-pytestmark = [pytest.mark.triton, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.triton, pytest.mark.timeout(300)]
 
 
 def test_a_good_version_gets_the_traffic_without_a_lost_request(running: Running) -> None:

@@ -20,9 +20,9 @@ from tests.e2e.conftest import sidecar_of
 from tests.e2e.inside import publish
 from tests.fixtures.embedded import LIVE_TIMEOUT_S
 
-pytestmark = [pytest.mark.triton, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.triton, pytest.mark.timeout(300)]
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 KEY = "right"
 Checks = Mapping[str, Mapping[str, Any]]
 
@@ -60,6 +60,11 @@ class Looked:
     def lines(self, event: str) -> list[Mapping[str, Any]]:
         found = map(json.loads, self.log.read_text().splitlines())
         return [line for line in found if line["event"] == event]
+
+    def lost(self, server: str) -> list[str]:
+        """How the reasons begin for which a server was lost, in order."""
+        lines = self.lines("server_lost")
+        return [line["reason"][:13] for line in lines if line["server"] == server]
 
 
 @pytest.fixture
@@ -155,12 +160,9 @@ def test_a_sidecar_says_what_is_wrong_and_goes_on_when_it_is_mended(
         looked.until(server_serving="no answer from serving server")
         serving.start()
         assert wait_until(looked.is_ready, WAIT_S), looked.checks()
-        lost = [(line["server"], line["reason"][:13]) for line in looked.lines("server_lost")]
-        assert sorted(lost) == [
-            ("canary", "Triton at 127"),
-            ("canary", "no answer fro"),
-            ("serving", "no answer fro"),
-            ("serving", "no answer fro"),
-            ("serving", "the admin key"),
-        ]
+        assert looked.lost("serving") == ["the admin key", "no answer fro", "no answer fro"]
+        # Nobody waits long for canary: on a machine that stands still it is lost in between.
+        lost = looked.lost("canary")
+        assert lost[:1] == ["no answer fro"]
+        assert set(lost) - {"it has not an"} == {"no answer fro", "Triton at 127"}
         assert looked.lines("load_failed") == []

@@ -17,7 +17,7 @@ class FakeGateway:
     """A `ports.Gateway`. `routes` is what holds, `history` each that held, in words in `calls`.
 
     `kill` and `restart` it as often as you like. It finds a mistake in routes with a stateful
-    model of the name `impossible`.
+    model of the name `impossible`. With `has_a_bug` it raises what no gateway may raise.
     """
 
     impossible = "impossible"
@@ -28,6 +28,7 @@ class FakeGateway:
         self.calls: list[str] = []
         self.counted: dict[str, Traffic] = {}
         self.is_alive = True
+        self.has_a_bug = False
         self._told = self.routes
 
     def kill(self) -> None:
@@ -49,6 +50,8 @@ class FakeGateway:
 
     async def apply(self, routes: Routes) -> None:
         before, self._told = self._told, routes
+        if self.has_a_bug:
+            raise ZeroDivisionError("in the adapter")
         self._refuse_when_dead()
         await asyncio.sleep(TAKES_UP_S)
         self._refuse_when_dead()

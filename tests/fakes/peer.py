@@ -14,9 +14,10 @@ T = TypeVar("T")
 class FakePeer:
     """A `ports.Peer` with some models loaded, and others `cold`. `kill` and `restart` it.
 
-    The next `silent` looks are not answered, while its Triton serves on. `refuses` says why
+    The next `silent` looks are not answered, while its Triton serves on. With `has_a_bug` looks
+    raise what no peer may raise. `refuses` says why
     models are not loaded, `calls` what was to be loaded, `looks` how often it was looked at,
-    `routed` what it was told last.
+    `routed` what it was told last. No load ends until `may_end_loads` is set.
     """
 
     def __init__(
@@ -33,9 +34,12 @@ class FakePeer:
         self.routed = ""
         self.looks = 0
         self.silent = 0
+        self.has_a_bug = False
         self._known = {*loaded, *cold.split()}
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._died = asyncio.Event()
+        self.may_end_loads = asyncio.Event()
+        self.may_end_loads.set()
 
     def kill(self) -> None:
         """With its Triton: all that was loaded is gone."""
@@ -61,6 +65,8 @@ class FakePeer:
     async def _look(self, routed: str) -> Announcement:
         self.routed = routed
         self.looks += 1
+        if self.has_a_bug:
+            raise ZeroDivisionError("in the adapter")
         if self.silent:
             self.silent -= 1
             raise PeerLost("the sidecar does not answer")
@@ -90,6 +96,7 @@ class FakePeer:
 
     async def _load(self, model: str) -> None:
         await asyncio.sleep(self.load_s)
+        await self.may_end_loads.wait()
         self.models.add(model)
         del self._loading[model]
 

@@ -92,6 +92,7 @@ class FakeTriton:
     `history` holds the READY versions of a model after each change, `calls` what was asked.
     `on_serving` makes it refuse to be left without a version that it served. Without
     `sees_the_store` the links that lead there lead nowhere, as in a container that lacks the mount.
+    No load ends until `may_end_loads` is set.
     """
 
     def __init__(
@@ -121,6 +122,8 @@ class FakeTriton:
         self._last_load_s = float("-inf")
         self._alive = True
         self._died = asyncio.Event()
+        self.may_end_loads = asyncio.Event()
+        self.may_end_loads.set()
         self.calls: list[str] = []
         self.history: list[tuple[str, frozenset[int]]] = []
         self.violations: list[str] = []
@@ -283,8 +286,8 @@ class FakeTriton:
             )
 
     async def _index(self) -> Mapping[str, Mapping[int, State]]:
-        folders = list(self._repository.iterdir())
-        if not all(map(self._sees, folders)):
+        folders = self._folders() or self._folders()
+        if folders is None:
             raise Refused(f"failed to stat file {self._repository}")
         return {
             folder.name: dict(self._models[folder.name].states)
@@ -293,6 +296,11 @@ class FakeTriton:
             for folder in folders
             if folder.is_dir()
         }
+
+    def _folders(self) -> list[Path] | None:
+        """None where one leads nowhere; it may have gone meanwhile, so our client asks twice."""
+        found = list(self._repository.iterdir())
+        return found if all(map(self._sees, found)) else None
 
     async def _load(self, name: str) -> None:
         self._must_be_explicit()
@@ -379,6 +387,7 @@ class FakeTriton:
                 except Refused as error:
                     problems.append(_problem(version, error))
             await asyncio.sleep(self.load_s if versions else 0)
+            await self.may_end_loads.wait()
             for version, copy in copies.items():
                 folder = self._repository / name / str(version)
                 try:

@@ -12,14 +12,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("contract", "embedded", "generator", "pilotlight", "sidecar")
-_NOT_SOURCE = (".git", ".venv", ".pilotlight", ".*_cache", "*.egg-info", "__pycache__", "build")
+_NOT_SOURCE = (
+    *(".git", ".venv", ".pilotlight", ".hypothesis", ".*_cache"),
+    *("*.egg-info", "__pycache__", "build"),
+)
 _PRIVATE = (
     "secrets/admin.key",
     ".env",
     ".pilotlight/up/admin.key",
     "model_repository/m/1/model.onnx",
 )
-_FIRST_S = 180
+_FIRST_S = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

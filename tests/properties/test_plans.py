@@ -3,7 +3,7 @@
 The laws themselves are checked by `tests.simulation` at each step.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,14 +12,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contract.intent import Tier
-from sidecar.core.fleet import OperationKind, Server
+from sidecar.core.fleet import OperationKind, Server, StoredModel
 from sidecar.core.memory import CPU, Device
 from sidecar.core.policy import Policy
 from sidecar.core.strategy import DEFAULT_STRATEGY, Approval, Copies, Strategy
 from tests.builders import MIB, model
-from tests.simulation import Fate, Refusal, World
+from tests.simulation import Fate, Refusal, World, chained
 
 NAMES = ("a", "b", "c")
+ENSEMBLE = "x"
 VERSIONS = (1, 2, 3)
 Happening = Callable[[World], None]
 
@@ -134,12 +135,14 @@ class Worked:
 # Mostly releases of one model, so that one thing follows another.
 KINDS = [OperationKind.RELEASE, OperationKind.ROLLBACK] * 2 + list(OperationKind)
 asked = st.one_of(
-    st.builds(Asked, st.sampled_from(KINDS), st.sampled_from("aaaabc"), st.sampled_from(VERSIONS)),
-    st.builds(WaitedFor, st.sampled_from("abc")),
+    st.builds(
+        Asked, st.sampled_from(KINDS), st.sampled_from("aaaabcxx"), st.sampled_from(VERSIONS)
+    ),
+    st.builds(WaitedFor, st.sampled_from("abcx")),
 )
 interruptions = st.one_of(
     st.builds(Planned, st.integers(0, 3)),
-    st.builds(WaitedFor, st.sampled_from("abc")),
+    st.builds(WaitedFor, st.sampled_from("abcx")),
     st.builds(Finished, st.integers(0, 5)),
     st.builds(Worked, st.integers(1, 12)),
     st.builds(Waited, st.sampled_from([0.4, 30.0, 100.0])),
@@ -177,25 +180,37 @@ def _budget(mib: int) -> dict[Device, int]:
     return {CPU: mib * MIB}
 
 
+intents = st.fixed_dictionaries(
+    {"tier": st.sampled_from(Tier), "pin": st.booleans(), "priority": st.integers(0, 1)}
+)
+fates = st.just(Fate.GOOD) | st.sampled_from(Fate)
+fates_without_warmup = fates.filter(lambda fate: fate is not Fate.BAD_WARMUP)
+
+
+@st.composite
+def ensembles(draw: st.DrawFn, models: Sequence[str]) -> StoredModel:
+    """Of some of these models in each version, mostly built with their first versions."""
+    steps = st.dictionaries(st.sampled_from(models), st.sampled_from((1, 1, 1, 2)), min_size=1)
+    return chained(ENSEMBLE, {number: draw(steps) for number in VERSIONS}, **draw(intents))
+
+
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    """Up to three models of three versions each, some of which have served before."""
+    """Up to three models and an ensemble, of three versions each, some of which served before."""
     names = NAMES[: draw(st.integers(1, len(NAMES)))]
+    models = {
+        name: model(
+            name, versions=VERSIONS, disk_bytes=draw(st.integers(1, 3)) * MIB, **draw(intents)
+        )
+        for name in names
+    }
+    if draw(st.booleans()):
+        models[ENSEMBLE] = draw(ensembles(names))
     world = World(
-        models={
-            name: model(
-                name,
-                versions=VERSIONS,
-                tier=draw(st.sampled_from(Tier)),
-                disk_bytes=draw(st.integers(1, 3)) * MIB,
-                pin=draw(st.booleans()),
-                priority=draw(st.integers(0, 1)),
-            )
-            for name in names
-        },
+        models=models,
         fates={
-            (name, version): draw(st.just(Fate.GOOD) | st.sampled_from(Fate))
-            for name in names
+            (name, version): draw(fates_without_warmup if stored.parts else fates)
+            for name, stored in models.items()
             for version in VERSIONS
         },
         strategy=draw(st.sampled_from(STRATEGIES)),
@@ -206,15 +221,60 @@ def worlds(draw: st.DrawFn) -> World:
             headroom=0.0,
         ),
     )
-    for name in names:
-        if draw(st.booleans()):
-            world.served_before(name, 1)
+    some = st.sets(st.sampled_from(sorted(models)))
+    for name in draw(st.just(models) | some):
+        world.served_before(name, 1)
     return world
 
 
+# Seconds of computing: a busy machine may take ten times as long.
+@pytest.mark.timeout(300)
 @settings(max_examples=300, deadline=None)
 @given(world=worlds(), story=stories())
 def test_every_story_keeps_the_laws_and_comes_to_rest(world: World, story: list[Happening]) -> None:
+    for happens in story:
+        happens(world)
+
+    world.come_to_rest()
+    world.check_rest()
+
+
+def crowded(budget_mib: int) -> World:
+    """`x`, made of `a` and `b`, and `c`: all served before, and not all have room."""
+    world = World(
+        models={name: model(name, versions=[1, 2], tier="auto") for name in NAMES}
+        | {"x": chained("x", {1: {"a": 1, "b": 1}, 2: {"a": 1, "b": 1}}, tier="auto")},
+        fates=dict.fromkeys(((name, number) for name in "abcx" for number in (1, 2)), Fate.GOOD),
+        policy=Policy(soak_s=60.0, parallel_loads=2, budgets=_budget(budget_mib), headroom=0.0),
+    )
+    for name in world.models:
+        world.served_before(name, 1)
+    return world
+
+
+DISTURBED = [st.builds(Planned, st.integers(0, 2)), st.builds(Finished, st.integers(0, 5))]
+RELEASED = [OperationKind.RELEASE, OperationKind.ROLLBACK]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    budget_mib=st.integers(2, 6),
+    story=st.lists(
+        st.one_of(
+            st.builds(WaitedFor, st.sampled_from("abcx")),
+            st.builds(Asked, st.sampled_from(RELEASED), st.sampled_from("abx"), st.just(2)),
+            st.builds(Asked, st.sampled_from(OperationKind), st.sampled_from("ax"), st.just(2)),
+            st.builds(Worked, st.integers(1, 8)),
+            st.builds(Killed, st.sampled_from(Server)),
+            *DISTURBED,
+        ),
+        max_size=30,
+    ),
+)
+def test_an_ensemble_and_its_models_keep_the_laws_where_room_is_scarce(
+    budget_mib: int, story: list[Happening]
+) -> None:
+    world = crowded(budget_mib)
     for happens in story:
         happens(world)
 

@@ -1,6 +1,7 @@
 """Transcripts: commands, `----`, what comes of them; blocks share one world.
 
 store short_form 1 2 hot 92MiB   versions in the store, tier, bytes that it holds; pin, priority=1
+store pipeline 1 of=tokens,ranker  an ensemble, built with the first versions of these
 budget 100MiB                    memory for models
 request long_form                comes now, and waits where the model is not loaded
 fate short_form 2 wrong          see `tests.simulation.Fate`
@@ -19,7 +20,7 @@ status short_form                what people are told
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import assert_never
+from typing import Any, assert_never
 
 from contract.intent import Tier
 from sidecar.core.actions import (
@@ -49,7 +50,7 @@ from sidecar.core.release import WATCHED, ReleaseState
 from sidecar.core.status import model_status, unready
 from sidecar.core.strategy import Strategy
 from tests.builders import MIB, NOW_S, model
-from tests.simulation import Fate, Refusal, World
+from tests.simulation import Fate, Refusal, World, chained
 
 RULE = "----"
 MOST_CYCLES = 100
@@ -82,15 +83,18 @@ def _store(world: World, name: str, *words: str) -> None:
     versions = [int(word) for word in words if word.isdigit()]
     tier = next((tier for tier in Tier if tier in words), Tier.COLD)
     sizes = [int(word.removesuffix("MiB")) for word in words if word.endswith("MiB")]
-    priority = [int(word.partition("=")[2]) for word in words if word.startswith("priority=")]
-    world.models[name] = model(
-        name,
-        versions=versions,
-        tier=tier,
-        disk_bytes=(sizes or [1])[0] * MIB,
-        pin="pin" in words,
-        priority=sum(priority),
-    )
+    said = dict(word.split("=") for word in words if "=" in word)
+    intent: dict[str, Any] = {
+        "tier": tier,
+        "pin": "pin" in words,
+        "priority": int(said.get("priority", 0)),
+    }
+    if "of" in said:
+        built_with = dict.fromkeys(said["of"].split(","), 1)
+        world.models[name] = chained(name, dict.fromkeys(versions, built_with), **intent)
+    else:
+        disk_bytes = (sizes or [1])[0] * MIB
+        world.models[name] = model(name, versions=versions, disk_bytes=disk_bytes, **intent)
     for version in versions:
         world.fates.setdefault((name, version), Fate.GOOD)
 

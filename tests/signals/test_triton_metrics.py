@@ -7,14 +7,14 @@ import httpx2
 import pytest
 
 from tests.contract.test_embedded_triton import add_model
-from tests.fixtures.embedded import StartTriton
+from tests.fixtures.embedded import LIVE_TIMEOUT_S, StartTriton
 
 RECORDED = Path(__file__).with_name("triton_metrics.txt")
 """Scraped from the embedded server with one model; values are of no matter."""
 SAMPLE = re.compile(r"^(\w+)(?:{(.*)})? \S+$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="')
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.timeout(120)]
 
 
 def labels_by_sample(text: str) -> dict[str, set[str]]:
@@ -25,7 +25,8 @@ def labels_by_sample(text: str) -> dict[str, set[str]]:
 def test_a_real_server_tells_what_was_recorded(start_triton: StartTriton, tmp_path: Path) -> None:
     add_model(tmp_path / "repository", "m")
     server = start_triton(tmp_path / "repository", control_mode="none")
-    answer = httpx2.get(f"http://127.0.0.1:{server.metrics_port}/metrics")
+    url = f"http://127.0.0.1:{server.metrics_port}/metrics"
+    answer = httpx2.get(url, timeout=LIVE_TIMEOUT_S)
 
     found = labels_by_sample(answer.text)
     recorded = labels_by_sample(RECORDED.read_text())

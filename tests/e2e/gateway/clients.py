@@ -16,7 +16,8 @@ import numpy as np
 from grpc import Compression
 from tritonclient.grpc import service_pb2
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
+"""Of a client, however busy the machine is."""
 PAUSE_S = 0.02
 SERVICE = "/inference.GRPCInferenceService"
 UNLIMITED = (
@@ -170,8 +171,9 @@ class Crowd:
 
     async def grpc(self, model: str, *x: float, timeout_s: float = PATIENCE_S) -> Reply:
         method: Any = self._channel.unary_unary(f"{SERVICE}/ModelInfer")
-        call = method(message(model, x or (1.0, 3.0)), timeout=timeout_s)
+        # Before the call: its deadline counts from there.
         began_s = time.monotonic()
+        call = method(message(model, x or (1.0, 3.0)), timeout=timeout_s)
         try:
             answer = await call
         except grpc.aio.AioRpcError as error:

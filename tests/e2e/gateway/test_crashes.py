@@ -5,24 +5,23 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from embedded.process import Process
 from embedded.provision import Installation
+from tests.e2e.conftest import without_sidecar
 from tests.e2e.gateway.clients import Crowd, crowd, wrong
 from tests.e2e.gateway.conftest import House, house
 from tests.e2e.gateway.models import Shelf
 from tests.eventually import eventually
 
-pytestmark = [pytest.mark.triton, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.triton, pytest.mark.timeout(300)]
 
-BACK_S = 60.0
-AT_ONCE_S = 10.0
+BACK_S = 90.0
+AT_ONCE_S = 20.0
 """However busy the machine is."""
-TRIED_S, COLD_REFUSED_S = 5.0, 25.0
+TRIED_S, COLD_REFUSED_S = 5.0, 45.0
 
 
 @pytest.fixture
@@ -82,7 +81,7 @@ async def test_a_sidecar_that_ends_and_comes_back_costs_nobody_an_answer(
 async def test_without_a_sidecar_hot_models_answer_and_cold_ones_refuse(
     mortal: House, users: Crowd
 ) -> None:
-    with away(mortal, mortal.stack.sidecar):
+    with without_sidecar(mortal.stack):
         async with users.traffic("hot") as replies:
             cold, unknown = await asyncio.gather(users.both("cold", 1), users.both("nobody", 1))
         assert wrong(replies) == []
@@ -99,13 +98,14 @@ async def test_a_gateway_that_starts_again_without_a_sidecar_knows_its_last_rout
 ) -> None:
     assert wrong(await users.both("cold", 1)) == []
     assert mortal.stack.gateway is not None
-    with away(mortal, mortal.stack.sidecar):
+    with without_sidecar(mortal.stack):
         before = mortal.stack.gateway.pid
         mortal.stack.gateway.kill()
 
         async def is_back() -> bool:
             assert mortal.stack.gateway is not None
-            return mortal.stack.gateway.pid != before and (await users.http("hot")).is_right
+            is_another = mortal.stack.gateway.pid != before
+            return is_another and wrong(await users.both("hot", 1)) == []
 
         await eventually(is_back, "the gateway serves", BACK_S)
         for model in ("hot", "cold"):
@@ -114,19 +114,6 @@ async def test_a_gateway_that_starts_again_without_a_sidecar_knows_its_last_rout
             assert {reply.warmth for reply in replies} == {"hit"}
     await eventually(lambda: is_reachable(mortal), "the sidecar is back", BACK_S)
     assert wrong(await users.both("later", 1)) == []
-
-
-@contextmanager
-def away(mortal: House, sidecar: Process) -> Iterator[None]:
-    """Killed, and each start fails until the end."""
-    settings = mortal.stack.logs.parent / "settings.yaml"
-    hidden = settings.with_name("hidden.yaml")
-    settings.rename(hidden)
-    sidecar.kill()
-    try:
-        yield
-    finally:
-        hidden.rename(settings)
 
 
 async def is_replaced(mortal: House, before: int) -> bool:

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from tests.e2e.gateway.clients import Crowd, over_http, wrong
+from tests.e2e.gateway.clients import PATIENCE_S, Crowd, over_http, wrong
 from tests.e2e.gateway.conftest import House
 from tests.eventually import eventually
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.timeout(180)]
 
 QUESTIONS = ("", "/config", "/ready", "/stats")
 LOOKS = 2
@@ -60,7 +60,7 @@ async def counts(gateway: House, expected: dict[str, int]) -> None:
 
 def reload(gateway: House, model: str) -> None:
     for action in ("unload", "load"):
-        gateway.admin.wait(gateway.admin.ask(f"/v1/models/{model}:{action}"), 30)
+        gateway.admin.wait(gateway.admin.ask(f"/v1/models/{model}:{action}"), PATIENCE_S)
 
 
 def asked(gateway: House) -> dict[str, int]:

@@ -16,9 +16,9 @@ from tests.e2e.gateway.conftest import House, house
 from tests.e2e.gateway.models import Shelf
 from tests.eventually import eventually
 
-pytestmark = [pytest.mark.triton, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.triton, pytest.mark.timeout(300)]
 
-WITHIN_S = 60.0
+WITHIN_S = 90.0
 EVICTIONS = 4
 GOES = 2
 SUPERSEDED = "superseded: a request came for the model"
@@ -54,11 +54,13 @@ async def users(cramped: House) -> AsyncIterator[Crowd]:
 async def test_evictions_under_constant_traffic_cost_nobody_an_answer(
     cramped: House, users: Crowd
 ) -> None:
+    lost = losses(cramped)
     async with users.traffic(*LARGE) as replies:
         await happens(cramped, "model_evicted", EVICTIONS)
         await eventually(lambda: have_met(replies, "hit", "cold", "joined"), "clients met all")
     assert wrong(replies) == []
-    assert cramped.events("unload_failed") == cramped.events("server_lost") == []
+    assert cramped.events("unload_failed") == []
+    assert losses(cramped) == lost
 
 
 async def test_a_model_that_goes_whenever_it_rests_is_there_for_whoever_asks(
@@ -104,6 +106,11 @@ async def test_an_unload_by_hand_gives_way_to_a_request_and_costs_nobody_an_answ
     assert set(endings) <= {SUPERSEDED, None}
     assert await asyncio.to_thread(unload, cramped, "sent-away") is None
     assert wrong(await users.both("sent-away", 1)) == []
+
+
+def losses(cramped: House) -> int:
+    """How often the serving server was lost; a sidecar that starts before it begins with one."""
+    return sum(event["server"] == "serving" for event in cramped.events("server_lost"))
 
 
 async def have_met(replies: Sequence[Reply], *warmths: str) -> bool:

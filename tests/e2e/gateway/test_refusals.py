@@ -24,9 +24,9 @@ from tests.e2e.gateway.conftest import House, house
 from tests.e2e.gateway.models import Shelf
 from tests.eventually import eventually
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.timeout(180)]
 
-AT_ONCE_S = 10.0
+AT_ONCE_S = 20.0
 """However busy the machine is; who is held waits for two minutes."""
 UNKNOWN = 1000
 MAY_GROW_BYTES = 12 * MIB

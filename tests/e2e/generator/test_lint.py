@@ -1,6 +1,7 @@
 """What lint says, against a real Triton: an error is refused there, all else loads."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from embedded.process import wait_until
 from embedded.provision import Installation
 from embedded.triton import TritonServer
 from generator.lint.finding import Finding, Severity
+from tests.fakes.triton import REST_AFTER_LOAD_S
 from tests.fixtures.embedded import StartTriton, running_triton
 from tests.unit.generator.lint.test_rules import BAD
 from tests.unit.generator.lint.trees import FOLDER, PIPELINE, PYTHON, Tree, found, write
@@ -69,6 +71,8 @@ def client(server: TritonServer) -> Iterator[triton.InferenceServerClient]:
         shutil.rmtree(path)
     with triton.InferenceServerClient(server.grpc_address) as client:
         yield client
+        # Triton can crash when an unload follows a load within some milliseconds.
+        time.sleep(REST_AFTER_LOAD_S)
         for path in server.repository.iterdir():
             client.unload_model(path.name)
 

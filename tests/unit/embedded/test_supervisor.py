@@ -36,8 +36,8 @@ def test_a_killed_process_comes_back_and_the_others_stay(tmp_path: Path) -> None
     with Supervisor([victim, other], events.append):
         pid, other_pid = victim.pid, other.pid
         victim.kill()
-        assert wait_until(changed(victim, pid), timeout_s=5)
-        assert wait_until(lambda: "victim started again" in events, timeout_s=5)
+        assert wait_until(changed(victim, pid), timeout_s=30)
+        assert wait_until(lambda: "victim started again" in events, timeout_s=30)
         assert other.pid == other_pid
 
     assert "starting it again in 0.2 s" in events[2]
@@ -48,10 +48,10 @@ def test_pauses_double_while_a_process_ends_at_once(tmp_path: Path) -> None:
     events: list[str] = []
 
     with Supervisor([shell("crashing", "exit 1", tmp_path)], events.append):
-        assert wait_until(lambda: "in 0.8 s" in events[-1], timeout_s=10)
+        assert wait_until(lambda: any("in 0.8 s" in event for event in events), timeout_s=30)
 
     pauses = [event.split(" in ")[1] for event in events if " in " in event]
-    assert pauses == ["0.2 s", "0.4 s", "0.8 s"]
+    assert pauses[:3] == ["0.2 s", "0.4 s", "0.8 s"]
 
 
 def test_what_started_is_stopped_when_a_later_one_cannot_start(tmp_path: Path) -> None:
@@ -75,6 +75,6 @@ def test_a_restart_that_fails_is_reported_and_tried_again(tmp_path: Path) -> Non
         pid = process.pid
         away = program.rename(tmp_path / "away")
         process.kill()
-        assert wait_until(lambda: any("could not be started" in e for e in events), timeout_s=5)
+        assert wait_until(lambda: any("could not be started" in e for e in events), timeout_s=30)
         away.rename(program)
-        assert wait_until(changed(process, pid), timeout_s=5)
+        assert wait_until(changed(process, pid), timeout_s=30)

@@ -12,6 +12,8 @@ from tests.eventually import eventually
 
 KNOWN = "m"
 ANY_PORT = ("127.0.0.1", 0)
+PATIENCE_S = 30.0
+"""Of clients: the machine may stand still for seconds."""
 
 
 class HandHold:
@@ -23,6 +25,7 @@ class HandHold:
     def begin_anew(self) -> None:
         self.asked: list[tuple[str, float | None]] = []
         self.versions: list[str] = []
+        self.pasts: list[tuple[float, float]] = []
         self.waiting = 0
         self.gone = 0
         self.refuses: Exception | None = None
@@ -31,8 +34,11 @@ class HandHold:
     def release(self) -> None:
         self._loaded.set()
 
-    async def hold(self, model: str, *, version: str, timeout_s: float | None) -> Heat:
+    async def hold(
+        self, model: str, *, version: str, timeout_s: float | None, age_s: float, held_s: float
+    ) -> Heat:
         self.asked.append((model, timeout_s))
+        self.pasts.append((age_s, held_s))
         self.versions.append(version)
         self.would_answer(model)
         if self._loaded.is_set():

@@ -55,7 +55,7 @@ INFER_S = 0.001
 HELD_BYTES = 2**20
 SOAK_S = 5.0
 DRAIN_S = 20.0
-CRASHES = {"work_crashed", "cycle_crashed"}
+CRASHES = {"work_crashed", "cycle_crashed", "task_crashed"}
 _DANGEROUS = frozenset({"load", "unload", "infer", "write", "clear", "put", "delete", "apply"})
 
 
@@ -103,6 +103,16 @@ class Mortal:
         return call
 
 
+class Scanned(StoreFolder):
+    """Looked at anew each time, however long a busy machine took to look."""
+
+    known = StoreFolder.scan
+
+
+class ScannedBesideShadows(StoreBesideShadows):
+    known = StoreBesideShadows.scan
+
+
 class Sidecar:
     """One process: what it knows dies with it."""
 
@@ -122,7 +132,7 @@ class Sidecar:
         self.world = World(
             servers={server: Mortal(port, rig.points) for server, port in servers.items()},  # type: ignore[misc]
             stages={server: Mortal(port, rig.points) for server, port in stages.items()},  # type: ignore[misc]
-            store=(StoreBesideShadows if rig.is_shadowed else StoreFolder)(rig.store, {}),
+            store=(ScannedBesideShadows if rig.is_shadowed else Scanned)(rig.store, {}),
             process=FakeProcess(rig.serving),
             meter=rig.meter,
             page_cache=rig.page_cache,
@@ -134,11 +144,11 @@ class Sidecar:
             telemetry=telemetry,
             is_shadowed=rig.is_shadowed,
         )
-        prover = Prover(self.world, query_timeout_s=5.0)
+        prover = Prover(self.world, query_timeout_s=rig.query_timeout_s)
         learner = Learner(self.world)
-        warmer = Warmer(self.world, query_timeout_s=5.0)
+        warmer = Warmer(self.world, query_timeout_s=rig.query_timeout_s)
         scales = Scales(self.world, weighs_canary)
-        trier = Trier(self.world, warmer, scales, query_timeout_s=5.0)
+        trier = Trier(self.world, warmer, scales, query_timeout_s=rig.query_timeout_s)
         drain = Drain(self.world, longest_s=DRAIN_S)
         driver = Driver(self.world, prover, warmer, learner, drain, load_timeout_s=30.0)
         self.loop = Loop(
@@ -151,7 +161,7 @@ class Sidecar:
         )
         self.requests = Requests(self.world, self.loop.profile)
         self.releases = Releases(self.world, self.requests)
-        self.replicas = Replicas({}, {}, self.world.router, telemetry)
+        self.replicas = Replicas({}, {}, self.world.router, telemetry, self.world.board)
         self.running = asyncio.create_task(self.loop.run())
 
     def hold(self, *, longest_s: float = 30.0, most: int = 100, most_per_model: int = 100) -> Hold:
@@ -189,6 +199,7 @@ class Rig:
         self.store = Store(root / "store")
         self.state = FakeState()
         self.policy = Policy(soak_s=SOAK_S, parallel_loads=4)
+        self.query_timeout_s = 5.0
         self.points = Points()
         self.meter = FakeMeter(bytes_of=lambda _model, _version: HELD_BYTES)
         self.page_cache = FakePageCache()
@@ -250,6 +261,20 @@ class Rig:
 
     async def ready(self) -> None:
         await self.until(lambda: self.missing() == [], "ready")
+
+    async def at_rest(self) -> None:
+        await self.until(self.is_at_rest, "nothing is left to do")
+
+    def is_at_rest(self) -> bool:
+        """Whether the last look has found nothing to do, or going on."""
+        seen, planned = self.sidecar.loop.snapshot, self.sidecar.loop.plan
+        if seen is None or self.missing() or seen.busy or seen.checking:
+            return False
+        return (
+            not (planned.notes or planned.work)
+            and not any(release.is_active for release in seen.releases.values())
+            and all(seen.servers[Server.CANARY].is_unloaded(model) for model in seen.models)
+        )
 
     def missing(self) -> list[str]:
         seen = self.sidecar.loop.snapshot

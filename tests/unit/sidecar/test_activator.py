@@ -11,13 +11,14 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from sidecar.activator.serve import Activator
 from sidecar.core.fleet import Server
 from tests.builders import publish
-from tests.unit.sidecar.activated import ANY_PORT, NoSamples
+from tests.unit.sidecar.activated import ANY_PORT, PATIENCE_S, NoSamples
 from tests.unit.sidecar.rig import Rig
 
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     rig = Rig(tmp_path)
+    rig.query_timeout_s = PATIENCE_S
     publish(rig.store, "c", 1)
     rig.start()
     await rig.ready()
@@ -36,7 +37,8 @@ async def activator(rig: Rig) -> AsyncIterator[Activator]:
 async def test_a_cold_model_is_loaded_for_its_first_request(rig: Rig, activator: Activator) -> None:
     assert rig.loaded(Server.SERVING, "c") == []
     host, port = activator.http
-    async with httpx2.AsyncClient(base_url=f"http://{host}:{port}") as client:
+    address = f"http://{host}:{port}"
+    async with httpx2.AsyncClient(base_url=address, timeout=PATIENCE_S) as client:
         answer = await client.post("/v2/models/c/infer", json={"inputs": []})
 
     assert (answer.status_code, answer.headers["x-pilotlight-again"]) == (503, "1")

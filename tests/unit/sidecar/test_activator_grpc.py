@@ -13,9 +13,10 @@ from structlog.testing import capture_logs
 from tritonclient.grpc import aio, service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from sidecar.activator import serve
 from sidecar.activator.serve import Activator
 from sidecar.errors import NotNow, Quarantined
-from tests.unit.sidecar.activated import HandHold, activated
+from tests.unit.sidecar.activated import PATIENCE_S, HandHold, activated
 
 Code = grpc.StatusCode
 SERVICE = "/inference.GRPCInferenceService"
@@ -122,9 +123,21 @@ async def test_who_cancels_is_held_no_longer(hold: HandHold, triton: Any, method
 
 async def test_the_clients_deadline_is_handed_on(hold: HandHold, triton: Any) -> None:
     hold.release()
-    await refusal(triton.ModelInfer(REQUEST, timeout=60))
+    await refusal(triton.ModelInfer(REQUEST, timeout=3600))
     ((_, timeout_s),) = hold.asked
-    assert timeout_s == pytest.approx(60, abs=5)
+    assert timeout_s == pytest.approx(3600, abs=60)
+
+
+async def test_what_was_done_with_a_request_before_counts(hold: HandHold, triton: Any) -> None:
+    hold.release()
+    once = ["own:0:0:0", "activator:500:9:0", "own:1500:19:5", "activator:4000:29:9"]
+    twice = [*once[:-1], "activator:4000:29:5"]
+
+    for tries, expected in ((once, AGAIN), (twice, (Code.INTERNAL, False, True))):
+        metadata = [("x-pilotlight-tries", each) for each in tries]
+        assert told(await refusal(triton.ModelInfer(REQUEST, metadata=metadata))) == expected
+
+    assert hold.pasts == [(4.0, 1.0)]
 
 
 async def test_a_deadline_that_passes_ends_the_hold(hold: HandHold, triton: Any) -> None:
@@ -235,7 +248,10 @@ def varint(number: int) -> bytes:
     return bytes([low | 128]) + varint(rest) if rest else bytes([low])
 
 
-async def test_a_stop_sends_back_what_is_held(hold: HandHold) -> None:
+async def test_a_stop_sends_back_what_is_held(
+    hold: HandHold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "GRACE_S", PATIENCE_S)
     async with activated(hold) as activator:
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{activator.grpc[1]}")
         triton = service_pb2_grpc.GRPCInferenceServiceStub(channel)

@@ -16,7 +16,7 @@ from contract.errors import InvalidRequest
 from contract.samples import Tensors
 from sidecar.activator.serve import Activator
 from sidecar.runtime.compare import LARGEST_BYTES, Decode
-from tests.unit.sidecar.activated import ANY_PORT, HandHold, NoSamples
+from tests.unit.sidecar.activated import ANY_PORT, PATIENCE_S, HandHold, NoSamples
 
 INFER = "/v2/models/m/infer"
 SAMPLE = {"x-pilotlight-sample": "1"}
@@ -82,7 +82,8 @@ async def activator(shared_hold: HandHold, shared_offers: Offers) -> AsyncIterat
 @pytest_asyncio.fixture(loop_scope="module")
 async def client(activator: Activator) -> AsyncIterator[httpx2.AsyncClient]:
     host, port = activator.http
-    async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", headers=SAMPLE) as client:
+    address = f"http://{host}:{port}"
+    async with httpx2.AsyncClient(base_url=address, headers=SAMPLE, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -239,6 +240,7 @@ async def test_a_copy_whose_sender_goes_is_thrown_away(
 async def test_where_nothing_is_compared_a_copy_is_thrown_away(hold: HandHold) -> None:
     async with Activator(hold, NoSamples(), http=ANY_PORT, grpc=ANY_PORT) as activator:  # type: ignore[arg-type]
         host, port = activator.http
-        async with httpx2.AsyncClient(base_url=f"http://{host}:{port}") as client:
+        address = f"http://{host}:{port}"
+        async with httpx2.AsyncClient(base_url=address, timeout=PATIENCE_S) as client:
             assert (await client.post(INFER, content=JSON, headers=SAMPLE)).status_code == 204
     assert hold.asked == []

@@ -171,11 +171,18 @@ def test_a_refusal_on_canary_refuses_the_version(state: ReleaseState, tried: Pla
 
 def test_a_version_for_which_canary_has_no_room_is_refused_and_may_come_again() -> None:
     found = release(S.CANARY_LOADING)
-    no_room = replace(failure(ON_TRIAL, "it does not fit"), for_room=True)
+    no_room = replace(failure(ON_TRIAL, "it does not fit"), blameless=True)
 
     assert advanced(found, seen(found, failed=no_room)) == after(
         found, S.REFUSED, "on canary: it does not fit"
     )
+
+
+def test_a_disk_that_is_in_the_way_refuses_no_version_however_often() -> None:
+    found = release(S.CANARY_LOADING)
+    full = failure(ON_TRIAL, "stage full", lost=True, attempts=100)
+
+    assert advanced(found, seen(found, failed=replace(full, blameless=True))) == found
 
 
 @pytest.mark.parametrize(("state", "tried"), list(TRIED.items()))
@@ -369,7 +376,7 @@ def test_too_little_evidence_waits_and_then_asks() -> None:
 
 def test_what_cannot_be_compared_asks_a_person() -> None:
     found = release(S.COMPARING)
-    beside = replace(failure(placed(M, 1, 2, lead=2), "it does not fit"), for_room=True)
+    beside = replace(failure(placed(M, 1, 2, lead=2), "it does not fit"), blameless=True)
     gone = snapshot(model("m", versions=[2]), recorded={"m": 1}, releases=[found])
 
     assert advanced(found, seen(found, failed=beside)).state is S.AWAITING

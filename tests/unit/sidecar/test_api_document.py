@@ -156,7 +156,9 @@ def test_whatever_is_sent_the_answer_is_as_the_document_says(
         there["train_id"] = train["id"]
         operations = [result.ok() for result in schema.get_all_operations()]
         for case in [case for operation in operations for case in cases(operation, there)]:
-            request = requests.Request(**case.as_transport_kwargs("http://sidecar")).prepare()
+            request = requests.Request(
+                **case.as_transport_kwargs("http://localhost:8080")
+            ).prepare()
             answer = await client.request(
                 str(request.method), str(request.url), headers=request.headers, content=request.body
             )

@@ -10,12 +10,13 @@ import pytest
 
 from sidecar.api.planning_schemas import ActionBody
 from sidecar.core.actions import Check, LetGo, Note, Restart, SetAside, Settle, Work
-from sidecar.core.fleet import CheckKind, OperationKind, Server
+from sidecar.core.fleet import CheckKind, Mode, OperationKind, Server
 from sidecar.core.release import ReleaseState
 from sidecar.runtime.collect import METER_EVERY_S
 from tests.builders import operation, quarantine, release, request
 from tests.unit.sidecar.client import ROLES, VIEWER, ask, bearer, problem, problem_in
-from tests.unit.sidecar.rig import HELD_BYTES, Rig
+from tests.unit.sidecar.rig import HELD_BYTES, Rig, run
+from tests.unit.sidecar.test_cycles import serving_version_1
 
 SPEC = "/v1/models/c/spec"
 
@@ -334,6 +335,23 @@ def test_pause_resume_and_drain_are_told_with_time_and_actor(tmp_path: Path) -> 
         assert modes == ["paused", "running", "draining"]
 
     ask(tmp_path, story)
+
+
+def test_a_pause_outlives_the_sidecar_and_a_drain_does_not(tmp_path: Path) -> None:
+    async def story(rig: Rig) -> None:
+        await serving_version_1(rig)
+        await rig.sidecar.requests.set_mode(Mode.PAUSED, actor="ann")
+        await rig.crash()
+        await a_while()
+        assert (await rig.sidecar.world.records.control()).mode is Mode.PAUSED
+
+        await rig.sidecar.requests.set_mode(Mode.DRAINING, actor="ann")
+        await rig.crash()
+        await rig.ready()
+        now = await rig.sidecar.world.records.control()
+        assert (now.mode, now.actor) == (Mode.RUNNING, "pilotlight")
+
+    run(tmp_path, story, may_crash=True)
 
 
 def test_a_viewer_changes_neither_mode_nor_spec(tmp_path: Path) -> None:

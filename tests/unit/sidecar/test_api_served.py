@@ -14,11 +14,12 @@ from fastapi import FastAPI
 
 from pilotlight.admin import Admin
 from sidecar.compose import ApiServer
+from sidecar.runtime import observe
 from tests.builders import publish
 from tests.unit.sidecar.client import app_of
 from tests.unit.sidecar.rig import Rig
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,14 @@ class Served:
 @asynccontextmanager
 async def serving(rig: Rig, app: Callable[[Rig], FastAPI]) -> AsyncIterator[Served]:
     """The rig's sidecar behind a real port, until this is left."""
-    rig.start()
-    config = uvicorn.Config(app(rig), log_config=None, access_log=False)
-    server = ApiServer(config, at_end=rig.sidecar.world.telemetry.close)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.MonkeyPatch.context() as patch:
+        # The machine may stand still for seconds, and the fake servers with it.
+        for patience in ("PATIENCE_S", "PATIENCE_WITH_LOST_S"):
+            patch.setattr(observe, patience, DEADLINE_S)
+        rig.query_timeout_s = DEADLINE_S
+        rig.start()
+        config = uvicorn.Config(app(rig), log_config=None, access_log=False)
+        server = ApiServer(config, at_end=rig.sidecar.world.telemetry.close)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         await rig.until(lambda: server.started, "it listens", DEADLINE_S)
@@ -61,7 +66,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
 async def first_line(served: Served) -> AsyncIterator[AsyncIterator[str]]:
     """An event stream of which something has come in."""
     async with (
-        httpx2.AsyncClient(base_url=served.url) as client,
+        httpx2.AsyncClient(base_url=served.url, timeout=DEADLINE_S) as client,
         client.stream("GET", "/v1/events?after=0") as answer,
     ):
         lines = answer.aiter_lines()

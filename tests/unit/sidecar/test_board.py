@@ -89,6 +89,15 @@ def test_a_successful_load_on_canary_does_not() -> None:
     assert board.fail(pair, reason="no", lost=True, config="c").attempts == 2
 
 
+def test_a_successful_load_on_canary_ends_a_row_that_was_not_the_versions_fault() -> None:
+    board, pair = Board(), (CANARY, "m")
+    board.fail(pair, reason="the disk is full", lost=True, config="c", blameless=True)
+
+    board.verify(pair, proven(2))
+
+    assert board.failures == {}
+
+
 def test_what_was_removed_is_forgotten() -> None:
     board = Board()
     board.verify(PAIR, proven(1))

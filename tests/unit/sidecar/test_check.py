@@ -26,6 +26,7 @@ from sidecar.runtime.records import Records
 from sidecar.runtime.trials import ROUND_S
 from tests.builders import CANARY, SERVING, release, trial
 from tests.fakes.state import FakeState
+from tests.hindered import hindered
 from tests.unit.sidecar.rig import Rig, run
 from tests.unit.sidecar.test_cycles import come_to, release_2, serving_version_1
 from tests.unit.sidecar.test_trials import Yard, declare, play
@@ -182,6 +183,38 @@ def test_a_server_that_is_lost_is_no_evidence_and_is_counted(
 
         await checked(yard, kind)
         assert yard.world.board.outcomes or await yard.world.records.trials()
+
+    play(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("kind", "server"),
+    [
+        (K.FILES, CANARY),
+        (K.GOLDEN, CANARY),
+        (K.MEASURE, CANARY),
+        (K.COMPARE, CANARY),
+        (K.GUARD, SERVING),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_no_evidence_and_is_told(
+    tmp_path: Path, kind: CheckKind, server: Server
+) -> None:
+    async def story(yard: Yard) -> None:
+        await yard.hold(server, *((1, 2) if kind in (K.COMPARE, K.GUARD) else (2,)))
+        recorded_as_it_is(yard)
+        with hindered(yard.store.version("m", 2).warmup / "x.bin"):
+            await checked(yard, kind)
+
+            failure = yard.world.board.failures[server, "m"]
+            assert (failure.lost, failure.blameless) == (True, True)
+            assert yard.world.board.outcomes == {}
+            assert await yard.world.records.trials() == {}
+            assert await told(yard) == [(EventName.CHECK_FAILED, kind.value, failure.reason)]
+
+        await checked(yard, kind)
+        assert yard.world.board.outcomes or await yard.world.records.trials()
+        assert yard.world.board.failures == {}
 
     play(tmp_path, story)
 

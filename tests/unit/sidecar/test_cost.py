@@ -7,7 +7,7 @@ import pytest
 
 from sidecar.core.cost import Basis, can_go_to_cpu, counted_s, footprint, instances, reload
 from sidecar.core.fleet import StoredVersion
-from sidecar.core.learned import Learned, learn
+from sidecar.core.learned import LOADS_WEIGHED, Learned, learn
 from sidecar.core.memory import CPU
 from tests.builders import MIB, config_text, version
 
@@ -90,6 +90,36 @@ def test_the_newest_load_weighs_most_but_not_all() -> None:
     assert (first.loads, first.load_s, first.read_s) == (1, 10.0, None)
     assert (second.loads, second.load_s, second.read_s) == (2, pytest.approx(13.0), 5.0)
     assert second.held_bytes == {CPU: 7}
+
+
+def weighed(*held: int) -> list[int]:
+    """What is believed after each of these loads."""
+    known, found = None, []
+    for each in held:
+        known = learn(known, read_s=None, load_s=1, warm_up_s=1, held_bytes={CPU: each}, curves=())
+        found.append(known.held_bytes[CPU])
+    assert known is not None
+    assert len(known.weighed_bytes[CPU]) <= LOADS_WEIGHED
+    return found
+
+
+def test_one_load_beside_somebody_else_is_outvoted_by_three() -> None:
+    """A model that does not fit any more would never be weighed again."""
+    assert weighed(10, 11, 900) == [10, 11, 11]
+    assert weighed(900, 10, 11) == [900, 900, 11]
+    assert weighed(10, 10, 10, 20, 20) == [10, 10, 10, 10, 20]
+
+
+def test_what_a_model_held_long_ago_is_forgotten() -> None:
+    assert weighed(30, 30, 30, *[10] * LOADS_WEIGHED)[-1] == 10
+
+
+def test_what_was_recorded_before_loads_were_weighed_one_by_one_counts_as_one() -> None:
+    before = Learned(loads=9, held_bytes={CPU: 30})
+
+    now = learn(before, read_s=None, load_s=1, warm_up_s=1, held_bytes={CPU: 10}, curves=())
+
+    assert (now.held_bytes, now.weighed_bytes) == ({CPU: 30}, {CPU: (30, 10)})
 
 
 def test_a_cold_start_within_the_service_level_hardly_counts() -> None:

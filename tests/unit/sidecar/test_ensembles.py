@@ -3,9 +3,8 @@
 from dataclasses import replace
 from math import inf
 
-from contract.intent import Intent
-from contract.manifest import Cost, Excerpt
 from sidecar.core.actions import Ensure, Keep, LetGo, Remove, SaveRelease, Settle
+from sidecar.core.activation import verdict
 from sidecar.core.drift import drifts
 from sidecar.core.explain import explain
 from sidecar.core.fleet import (
@@ -13,17 +12,18 @@ from sidecar.core.fleet import (
     Departure,
     OperationKind,
     Outcome,
+    Server,
     Snapshot,
     StoredModel,
-    StoredVersion,
 )
 from sidecar.core.memory import CPU
 from sidecar.core.overflow import hot_overflow
 from sidecar.core.planner import plan
 from sidecar.core.policy import Policy
-from sidecar.core.release import ReleaseState
+from sidecar.core.release import Release, ReleaseState
 from sidecar.core.residency import idle_at_s
 from sidecar.core.status import model_status, waits_for
+from sidecar.core.strategy import Strategy
 from sidecar.core.worth import Worth, stays_because
 from tests.builders import (
     CANARY,
@@ -31,33 +31,27 @@ from tests.builders import (
     NOW_S,
     POLICY,
     SERVING,
+    asked_at,
+    failure,
     holding,
     kept,
     model,
     operation,
+    placed,
     release,
     server,
     snapshot,
 )
-from tests.chains import chain_config
+from tests.simulation import chained
 
 A, B = model("a"), model("b")
 SERVED = {"a": 1, "b": 1, "x": 1}
-NOTHING = Cost(disk_bytes=0, private_bytes=0, shared_bytes=0, peak_bytes=0, load_s=0.0, shapes=())
 
 
 def chain(name: str = "x", *parts: str, tier: str = "cold", **intent: object) -> StoredModel:
     """An ensemble of `a` and `b`, unless other parts are given, with two versions alike."""
-    composing = dict.fromkeys(parts or ("a", "b"), 1)
-    one = StoredVersion(
-        manifest=Excerpt(cost=NOTHING, composing=composing),
-        config=chain_config(name, tuple(composing)),
-    )
-    return StoredModel(
-        name=name,
-        intent=Intent.model_validate({"tier": tier, **intent}),
-        versions={1: one, 2: one},
-    )
+    built_with = dict.fromkeys(parts or ("a", "b"), 1)
+    return chained(name, {1: built_with, 2: built_with}, tier=tier, **intent)
 
 
 X = chain()
@@ -85,10 +79,15 @@ def removed(seen: Snapshot) -> list[str]:
     return [each.model for each in plan(seen, POLICY, NOW_S).work if isinstance(each, Remove)]
 
 
+def released(seen: Snapshot, policy: Policy = POLICY) -> list[Release]:
+    """Releases that move on, as they are then."""
+    notes = plan(seen, policy, NOW_S).notes
+    return [each.release for each in notes if isinstance(each, SaveRelease)]
+
+
 def moved(seen: Snapshot) -> list[str]:
     """Whose releases move on."""
-    found = plan(seen, POLICY, NOW_S).notes
-    return [each.release.model for each in found if isinstance(each, SaveRelease)]
+    return [each.model for each in released(seen)]
 
 
 def let_go(seen: Snapshot, policy: Policy) -> list[str]:
@@ -121,7 +120,9 @@ def test_an_ensemble_is_removed_before_its_models() -> None:
     assert removed(replace(seen, busy=frozenset({(SERVING, "x")}))) == []
 
     without = server(holding(A, 1), holding(B, 1))
-    assert removed(replace(seen, servers={**seen.servers, SERVING: without})) == ["a", "b"]
+    left = replace(seen, servers={**seen.servers, SERVING: without})
+    assert removed(left) == ["a", "b"]
+    assert removed(replace(left, busy=frozenset({(SERVING, "x")}))) == []
 
 
 def test_its_models_are_no_victims_where_the_ensemble_is_none() -> None:
@@ -231,6 +232,162 @@ def test_a_release_of_a_model_waits_for_that_of_its_ensemble() -> None:
     assert moved(seen) == ["x"]
 
     assert moved(replace(seen, releases={"a": of_a})) == ["a"]
+
+
+def test_a_release_ends_when_one_of_its_models_is_rolled_back() -> None:
+    """Its golden samples were made with the version that has left."""
+    stored = model("a", versions=(1, 2))
+    seen = snapshot(
+        stored,
+        B,
+        X,
+        recorded={**SERVED, "a": 2},
+        releases=[release(ReleaseState.MEASURING, of="x")],
+    )
+    (after,) = released(seen)
+    assert after.state is ReleaseState.REFUSED
+    assert not after.rejected
+    assert after.reason.startswith("its golden samples were made with version 1 of a")
+
+
+def test_a_release_ends_where_a_model_finds_no_room_on_canary() -> None:
+    """`a` serves, and both it and `b` are to be on canary beside the new version."""
+    seen = all_held(releases=[release(ReleaseState.CANARY_LOADING, of="x")])
+    (after,) = released(seen, within(2))
+    assert after.state is ReleaseState.REFUSED
+    assert not after.rejected
+    assert after.reason.startswith("on canary: a needs 1.0 MiB on cpu")
+
+
+def test_what_finds_no_room_on_canary_stays_on_serving() -> None:
+    seen = all_held(chain("y", "a"), releases=[release(ReleaseState.CANARY_LOADING, of="y")])
+    seen = replace(seen, kept=kept("a", "x"))
+    (note,) = plan(seen, within(2), NOW_S).notes
+    assert isinstance(note, SaveRelease)
+    assert note.release.state is ReleaseState.REFUSED
+
+
+def test_a_release_ends_when_a_model_fails_again_and_again() -> None:
+    def after(seen: Snapshot, server: Server, attempts: int = 3) -> list[Release]:
+        failed = failure(placed(A, 1), "Internal: no such op", attempts=attempts)
+        return released(replace(seen, failures={(server, "a"): failed}))
+
+    def at(state: ReleaseState, **more: object) -> Snapshot:
+        released = release(state, of="x", strategy=Strategy(shift=(5,)))
+        return all_held(releases=[released], busy=[(SERVING, "a")], **more)
+
+    (refused,) = after(at(ReleaseState.CANARY_LOADING), CANARY)
+    assert refused.state is ReleaseState.REFUSED
+    assert refused.reason == "on canary: a, a model of its steps: Internal: no such op"
+    assert not refused.rejected
+    (back,) = after(at(ReleaseState.PROMOTING), SERVING)
+    assert back.state is ReleaseState.ROLLING_BACK
+    assert back.reason == "on serving: a, a model of its steps: Internal: no such op"
+
+    assert after(at(ReleaseState.CANARY_LOADING), CANARY, attempts=2) == []
+    assert after(at(ReleaseState.PINNING), SERVING) == []
+
+
+def test_nothing_leaves_canary_while_the_store_is_unmounted() -> None:
+    """Nobody knows then what is made of what."""
+    there = server(holding(A, 1), holding(B, 1), holding(X, 1))
+    assert plan(snapshot(canary=there), POLICY, NOW_S).work == ()
+    assert removed(snapshot(A, B, X, canary=there)) == ["x"]
+
+
+def test_an_ensemble_does_not_evict_its_own_model() -> None:
+    seen = snapshot(
+        A, B, X, serving=holding(A, 1), recorded=SERVED, kept=kept("a"), waiting={"x": NOW_S}
+    )
+    planned = plan(seen, within(1), NOW_S)
+    assert planned.notes == ()
+    assert planned.blocked["x"].is_final
+    assert planned.blocked["x"].blocked_by == (
+        "a (needed by ensemble x: a request waits for it, 1.0 MiB)",
+    )
+
+
+def test_a_model_evicts_others_before_those_of_its_ensemble() -> None:
+    """`a` has to come again, and nobody ever asked for `b` itself."""
+    there = server(holding(B, 1), holding(model("c"), 1))
+    seen = all_held(model("c"), demand={"c": asked_at(NOW_S)})
+    assert let_go(replace(seen, servers={**seen.servers, SERVING: there}), within(2)) == ["c"]
+
+
+def test_what_a_waited_for_ensemble_needs_is_not_evicted_in_the_same_plan() -> None:
+    seen = snapshot(
+        A,
+        chain("x", "a"),
+        model("c"),
+        serving=holding(A, 1),
+        recorded={"a": 1, "x": 1, "c": 1},
+        kept=kept("a"),
+        waiting={"c": NOW_S - 1, "x": NOW_S},
+    )
+    assert let_go(seen, within(1)) == []
+    (keep,) = plan(seen, within(1), NOW_S).notes
+    assert isinstance(keep, Keep)
+    assert keep.model == "x"
+
+
+def test_a_request_does_not_make_what_is_on_canary_leave() -> None:
+    """A release that waits for it would wait for ever."""
+    seen = snapshot(
+        A,
+        B,
+        X,
+        canary=holding(A, 1),
+        recorded=SERVED,
+        kept=kept("a"),
+        waiting={"a": NOW_S},
+        releases=[release(ReleaseState.CANARY_LOADING, of="x")],
+    )
+    (after,) = released(seen, within(1))
+    assert after.state is ReleaseState.REFUSED
+    assert after.reason.startswith("on canary: b needs 1.0 MiB on cpu")
+
+
+def test_an_ensemble_that_is_loaded_ahead_does_not_evict_its_own_model() -> None:
+    seen = snapshot(
+        A,
+        B,
+        chain(tier="warm"),
+        serving=holding(A, 1),
+        recorded=SERVED,
+        kept=kept("a"),
+        demand={"x": asked_at(*(NOW_S - 60 + second for second in range(60)))},
+        prewarmed_at_s=0.0,
+    )
+    assert let_go(seen, within(1)) == []
+
+
+def test_who_waits_for_an_ensemble_is_told_that_its_models_do_not_fit_together() -> None:
+    """`a` is there for `x` alone, so waiting for it to leave would never end."""
+    seen = snapshot(
+        A, B, X, serving=holding(A, 1), recorded=SERVED, kept=kept("x"), waiting={"x": NOW_S}
+    )
+    planned = plan(seen, within(1), NOW_S)
+    assert planned.blocked["b"].is_final
+    assert verdict(seen, planned.blocked, "x", NOW_S) == planned.blocked["b"]
+
+    busy = replace(seen, waiting={"x": NOW_S, "a": NOW_S})
+    assert not plan(busy, within(1), NOW_S).blocked["b"].is_final
+
+
+def test_an_ensemble_is_not_in_the_way_of_its_models() -> None:
+    """It holds nothing, and is being released for as long as they do not come."""
+    stored = chained("x", {1: {"a": 1, "b": 1}, 2: {"a": 1}})
+    seen = snapshot(
+        A,
+        B,
+        stored,
+        canary=server(holding(A, 1), holding(stored, 2)),
+        recorded=SERVED,
+        releases=[release(ReleaseState.COMPARING, of="x")],
+    )
+    (after,) = released(seen, within(1))
+    assert after.state is ReleaseState.AWAITING
+    assert "in the way: a (priority 0, 1.0 MiB); raise the budget" in after.reason
 
 
 def test_an_operation_to_unload_a_model_ends_with_what_needs_it() -> None:

@@ -1,6 +1,7 @@
 """What is written for Envoy, and what is read from it; no Envoy needed."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,37 @@ def test_a_file_that_was_left_half_written_is_in_nobodys_way(folder: Folder) -> 
     folder.path.mkdir(parents=True)
     (folder.path / "clusters.new").write_text("half")
 
+    folder.write("clusters", "{}")
+
+    assert folder.contents() == {"clusters": "{}"}
+
+
+def test_contents_are_on_the_disk_before_the_file_has_its_name(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power failure could leave an empty file under it."""
+    folder.write("clusters", "old")
+    fsync, flushed = os.fsync, []
+
+    def spy(descriptor: int) -> None:
+        fsync(descriptor)
+        flushed.append((os.pread(descriptor, 9, 0), folder.contents()["clusters"]))
+
+    monkeypatch.setattr(os, "fsync", spy)
+    folder.write("clusters", "new")
+
+    assert flushed == [(b"new", "old")]
+    assert folder.contents() == {"clusters": "new"}
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 512, b"\xff\xfe", b'{"version_info": "1", "resou'])
+def test_a_file_that_a_power_failure_has_cut_off_is_written_anew(
+    folder: Folder, left: bytes
+) -> None:
+    folder.write("clusters", "{}")
+    (folder.path / "clusters.json").write_bytes(left)
+
+    assert folder.contents().keys() == {"clusters"}
     folder.write("clusters", "{}")
 
     assert folder.contents() == {"clusters": "{}"}

@@ -138,6 +138,12 @@ OURS = [
         K.CORRUPT,
         "golden samples /store/m/1/golden.npz cannot be read; build the version again",
     ),
+    (
+        K.UNKNOWN,
+        "golden samples /store/m/1/golden.npz cannot be read: [Errno 24] Too many open files; the "
+        "disk, its mount, the file's permissions or the limit of open files is at fault, and not "
+        "the version: mend that",
+    ),
     (K.CORRUPT, "warm-up input x has no input_data_file; build it again"),
     (K.WRONG_ANSWER, "version 1 answers a golden sample wrongly: y: scaled error 0.3"),
     (K.TIMEOUT, "m is still loading on serving after 120 s, and unloading it now could kill it"),

@@ -90,6 +90,25 @@ def test_no_request_is_held_for_longer_than_one_may_be(tmp_path: Path) -> None:
     play(tmp_path, story, load_s=20.0)
 
 
+def test_what_a_request_has_waited_before_counts_against_its_limits(tmp_path: Path) -> None:
+    async def story(rig: Rig, _: FakeGateway) -> None:
+        hold, began_s = rig.sidecar.hold(longest_s=3.0), now_s()
+        with pytest.raises(HeldTooLong, match="within 3 s"):
+            await hold.hold("m", timeout_s=None, age_s=60.0, held_s=2.0)
+        assert now_s() - began_s == pytest.approx(1.0)
+
+        with pytest.raises(TooLate, match="within the 10 s that the client"):
+            await hold.hold("m", timeout_s=10.0, age_s=9.0, held_s=1.0)
+        assert now_s() - began_s == pytest.approx(2.0)
+
+        for age_s in (10.0, 11.0):
+            with pytest.raises(TooLate, match="within the 10 s that the client"):
+                await hold.hold("m", timeout_s=10.0, age_s=age_s, held_s=0.0)
+        assert now_s() - began_s == pytest.approx(2.0)
+
+    play(tmp_path, story, load_s=20.0)
+
+
 def test_the_limits_hold_also_while_the_gateway_does_not_take_up_the_route(
     tmp_path: Path,
 ) -> None:

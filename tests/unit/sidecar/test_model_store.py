@@ -16,6 +16,7 @@ from contract.samples import GoldenSample, write_golden
 from sidecar.adapters.model_store import StoreFolder
 from tests.builders import publish
 from tests.chains import publish_chain
+from tests.hindered import hindered, out_of_files
 
 NOBODY = 65534
 
@@ -219,7 +220,11 @@ async def test_a_model_that_left_is_gone_and_one_that_was_damaged_comes_back(sto
     assert (sorted(models), problems) == (["n"], ())
 
 
-async def test_a_store_that_is_quick_to_scan_is_always_known_as_it_is(store: Store) -> None:
+async def test_a_store_that_is_quick_to_scan_is_always_known_as_it_is(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As quick as a busy machine can be.
+    monkeypatch.setattr("sidecar.adapters.model_store.QUICK_SCAN_S", 60.0)
     reader = StoreFolder(store, {})
     await reader.known()
     publish(store, "n", 2)
@@ -236,10 +241,13 @@ async def test_a_store_that_is_slow_to_scan_is_known_as_it_was_until_somebody_sc
     await reader.known()
     publish(store, "n", 2)
     models, _ = await reader.known()
-    assert sorted(models["n"].versions) == [1]
-    await reader.scan()
+    assert sorted(models["n"].versions) == [1, 2], "the first scan says nothing of the others"
+    publish(store, "n", 3)
     models, _ = await reader.known()
     assert sorted(models["n"].versions) == [1, 2]
+    await reader.scan()
+    models, _ = await reader.known()
+    assert sorted(models["n"].versions) == [1, 2, 3]
 
 
 async def test_golden_samples_of_a_sequence_are_without_what_only_triton_writes(
@@ -256,3 +264,38 @@ async def test_golden_samples_of_a_sequence_are_without_what_only_triton_writes(
     (sample,) = await StoreFolder(store, {}).golden("m", 1)
 
     assert list(sample.inputs) == ["x"]
+
+
+async def test_a_config_with_a_broken_byte_hides_no_other_model(store: Store) -> None:
+    config = store.version("n", 1).config
+    config.write_bytes(config.read_bytes().replace(b"onnxruntime", b"onnx\xe9untime"))
+
+    models, problems = await StoreFolder(store, {}).scan()
+
+    assert sorted(models) == ["m"]
+    assert len(problems) == 1
+    assert problems[0].startswith(f"n version 1: config {config} is not UTF-8")
+
+
+async def test_a_store_that_cannot_be_read_for_a_while_counts_as_it_was(store: Store) -> None:
+    reader = StoreFolder(store, {})
+    before, _ = await reader.scan()
+    with out_of_files():
+        models, (problem,) = await reader.scan()
+
+    assert models == before
+    assert problem.startswith(f"model repository {store.root} cannot be read: Too many open files")
+    assert await reader.scan() == (before, ())
+
+
+async def test_a_model_whose_folder_cannot_be_read_for_a_while_counts_as_it_was(
+    store: Store,
+) -> None:
+    reader = StoreFolder(store, {})
+    before, _ = await reader.scan()
+    with hindered(store.model("n")):
+        models, (problem,) = await reader.scan()
+
+    assert models == before
+    assert problem.startswith(f"n: its folder {store.model('n')} cannot be read: File name too")
+    assert await reader.scan() == (before, ())

@@ -324,7 +324,7 @@ def test_a_release_that_takes_long_to_end_is_not_waited_for(tmp_path: Path) -> N
         assert waited_s == pytest.approx(SUPERSEDED_WITHIN_S, abs=0.1)
         assert caught.value.code == "release_active"
         assert caught.value.detail == (
-            "release m.2 has been aborted for version 4, but goes back still after 10 s; ask "
+            "release m.2 has been aborted for version 4, but goes back still after 25 s; ask "
             "again when it has ended"
         )
         assert [each.kind for each in await desk.records.operations()] == [K.ABORT]

@@ -129,7 +129,8 @@ async def front_of(rig: Rig, *, room_bytes: int = ROOM, **peers: Peer) -> AsyncI
         for name in peers
     }
     sidecar = rig.sidecar
-    async with Replicas(peers, addresses, sidecar.world.router, sidecar.world.telemetry) as found:
+    world = sidecar.world
+    async with Replicas(peers, addresses, world.router, world.telemetry, world.board) as found:
         front = Front(rig, rig.gateway, found)
         # The second time, if the first question was lost.
         await asyncio.sleep(2 * KNOWN_S)
@@ -347,7 +348,7 @@ async def test_nothing_is_routed_before_each_replica_was_asked() -> None:
     assert gateway.history == []
 
     router.see((Replica(name="b", http="b:1", grpc="b:2", models=frozenset("n")),))
-    await asyncio.wait_for(router.until_routed("n"), 1)
+    await asyncio.wait_for(router.until_routed("n"), 30)
 
     assert [each.name for each in gateway.routes.replicas] == [OWN.name, "b"]
     running.cancel()

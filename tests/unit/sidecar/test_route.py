@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar.core.fleet import Snapshot
 from sidecar.core.replicas import revision
@@ -128,6 +129,27 @@ def test_a_gateway_that_does_not_answer_is_asked_again_and_told_of_once_each_way
         assert it.router.problem == "the gateway does not answer"
 
         it.gateway.restart()
+        await passes(AGAIN_AFTER_S + 2 * TAKES_UP_S)
+        assert it.told == ["gateway_lost", "gateway_found"]
+        assert it.router.problem is None
+        assert routed(it.gateway.routes) == "m"
+
+    play(story)
+
+
+def test_a_bug_of_the_gateway_is_told_and_the_routes_go_on_when_it_is_gone() -> None:
+    async def story(it: Playing) -> None:
+        it.gateway.has_a_bug = True
+        it.router.look(loaded("m"))
+        with capture_logs() as logs:
+            await passes(20)
+        assert it.told == ["gateway_lost"]
+        assert it.router.problem is not None
+        assert it.router.problem.startswith("bug: ZeroDivisionError: ")
+        (line,) = [line for line in logs if line["event"] == "task_crashed"]
+        assert (line["task"], type(line["exc_info"])) == ("gateway", ZeroDivisionError)
+
+        it.gateway.has_a_bug = False
         await passes(AGAIN_AFTER_S + 2 * TAKES_UP_S)
         assert it.told == ["gateway_lost", "gateway_found"]
         assert it.router.problem is None

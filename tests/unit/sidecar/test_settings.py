@@ -320,3 +320,10 @@ def test_a_secret_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("\n")
     with pytest.raises(InvalidSettings, match="token is empty; write the secret into it"):
         read_secret(tmp_path / "token")
+
+
+def test_a_file_that_is_not_utf_8_is_named(path: Path) -> None:
+    path.write_bytes("store: caf\u00e9".encode("latin-1"))
+
+    with pytest.raises(InvalidSettings, match=r"sidecar\.yaml are not UTF-8: .*; save them so"):
+        load_settings(path)

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from contract.errors import ArtifactUnreadable
 from contract.layout import Store
+from sidecar.adapters.shadow import ShadowStage
 from sidecar.adapters.stage import MARK, StageFolder
 from sidecar.core.wanted import Placement
 from sidecar.errors import StageUnusable
 from tests.builders import publish
+from tests.hindered import hindered
 
 
 @pytest.fixture
@@ -290,9 +293,9 @@ async def test_a_folder_that_no_sidecar_wrote_is_not_deleted(
     model.parent.mkdir(parents=True)
     model.write_text("weeks of training")
 
-    with pytest.raises(OSError, match="was not written by a sidecar"):
+    with pytest.raises(StageUnusable, match="was not written by a sidecar"):
         await stage.clear("m")
-    with pytest.raises(OSError, match="was not written by a sidecar"):
+    with pytest.raises(StageUnusable, match="was not written by a sidecar"):
         await stage.write("m", wanted(1))
 
     assert model.read_text() == "weeks of training"
@@ -307,3 +310,35 @@ async def test_a_config_that_is_written_anew_is_read_anew(stage: StageFolder, ro
     assert await stage.read() == {"m": "theirs"}
     await stage.clear("m")
     assert await stage.read() == {}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(StageFolder, "m"), (ShadowStage, "m--v1")])
+async def test_a_config_that_is_no_text_is_written_anew(
+    root: Path, store: Store, kind: type[StageFolder | ShadowStage], name: str
+) -> None:
+    stage = kind(root, store)
+    await stage.write("m", wanted(1))
+    (root / name / "config.pbtxt").write_bytes(b"\xff\xfe")
+
+    assert await stage.read() == {"m": ""}
+    await stage.write("m", wanted(1))
+    assert await stage.read() == {"m": "c"}
+
+
+async def test_a_stage_of_shadows_that_is_a_file_is_told_with_what_to_do(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StageUnusable, match=r"stage .*file cannot be read: .*; free its disk"):
+        await ShadowStage(tmp_path / "file", store).read()
+
+
+async def test_what_the_store_does_not_let_be_copied_is_no_fault_of_the_version(
+    stage: StageFolder, store: Store
+) -> None:
+    warmup = store.version("m", 1).warmup / "x.bin"
+    with hindered(warmup), pytest.raises(ArtifactUnreadable, match="warmup cannot be read"):
+        await stage.write("m", wanted(1))
+
+    await stage.write("m", wanted(1))

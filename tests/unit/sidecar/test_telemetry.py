@@ -82,7 +82,7 @@ async def test_who_waits_wakes_for_newer_entries_only() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     await telemetry.record(LOADED)
-    assert await asyncio.wait_for(waiting, 1)
+    assert await asyncio.wait_for(waiting, 30)
 
 
 async def test_who_waits_is_sent_home_at_the_end() -> None:
@@ -90,4 +90,4 @@ async def test_who_waits_is_sent_home_at_the_end() -> None:
     waiting = asyncio.create_task(telemetry.wait_beyond(0))
     await asyncio.sleep(0)
     telemetry.close()
-    assert not await asyncio.wait_for(waiting, 1)
+    assert not await asyncio.wait_for(waiting, 30)

@@ -21,7 +21,7 @@ LONG_S = 30.0
 
 def look(waiting: Waiting, seen: Snapshot) -> None:
     """One that began after everybody who waits had come."""
-    waiting.look(replace(seen, waiting=waiting.since_s), {})
+    waiting.look(replace(seen, waiting=waiting.begin_look()), {})
 
 
 async def begun(coroutine: Coroutine[Any, Any, Heat]) -> "asyncio.Task[Heat]":
@@ -72,6 +72,20 @@ async def test_a_look_that_began_before_somebody_came_does_not_answer_them() -> 
 
     assert not asking.done()
     asking.cancel()
+
+
+async def test_who_comes_during_a_look_waits_for_the_next_also_beside_others() -> None:
+    waiting = Waiting()
+    first = await begun(waiting.wait_for("m", LONG_S))
+    seen = replace(LOADED, waiting=waiting.begin_look())
+    second = await begun(waiting.wait_for("m", LONG_S, look_again=True))
+
+    waiting.look(seen, {})
+    assert await first is Heat.HIT
+    assert not second.done()
+
+    look(waiting, LOADED)
+    assert await second is Heat.HIT
 
 
 async def test_the_first_one_finds_it_cold_and_the_others_join() -> None:
