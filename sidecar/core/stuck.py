@@ -121,7 +121,8 @@ def untangled(
 ) -> Iterator[SaveRelease]:
     """The youngest release gives way when none of those that go on can go on any more.
 
-    Each of them holds what another one needs. It says nothing about the version.
+    Each of them holds what another one needs, or what a request waits for. It says nothing about
+    the version.
     """
     active = [release for release in snapshot.releases.values() if release.is_active]
     held_up = _held_up(snapshot, blocked)
@@ -132,14 +133,23 @@ def untangled(
         return
     youngest = max(stuck, key=lambda release: (release.steps[0].at_s, release.id))
     others = ", ".join(sorted(release.model for release in active if release is not youngest))
+    others = f"the releases of {others}" if others else _requests_held_up(snapshot, blocked)
     if not others or youngest.state not in BEFORE_PROMOTION | PROMOTED:
         return
     note = (
-        f"{held_up[youngest.model]}; the releases of {others} hold it and cannot go on either: "
+        f"{held_up[youngest.model]}; {others} hold it and cannot go on either: "
         "release it again when they have ended"
     )
     state = S.REFUSED if youngest.state in BEFORE_PROMOTION else S.ROLLING_BACK
     yield SaveRelease(release=youngest.entered(state, at_s=now_s, note=note))
+
+
+def _requests_held_up(snapshot: Snapshot, blocked: Mapping[str, Blocked]) -> str:
+    """Where nobody who waits can be answered for want of memory, for what they wait; else empty."""
+    waiting = snapshot.waiting.keys() & snapshot.models.keys()
+    if any(blocked.keys().isdisjoint((each, *snapshot.composing(each))) for each in waiting):
+        return ""
+    return f"requests for {', '.join(sorted(waiting))}" if waiting else ""
 
 
 def _goes_on(release: Release, snapshot: Snapshot) -> bool:

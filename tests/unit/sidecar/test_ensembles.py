@@ -267,6 +267,25 @@ def test_what_finds_no_room_on_canary_stays_on_serving() -> None:
     assert note.release.state is ReleaseState.REFUSED
 
 
+def test_a_release_gives_way_to_a_request_that_waits_for_it_to_end() -> None:
+    """It waits for `a` to leave, which is there for `x`, and `b` has no room beside the two."""
+    stored = model("c", versions=(1, 2), tier="hot")
+    seen = snapshot(
+        A,
+        B,
+        X,
+        stored,
+        serving=server(holding(A, 1), holding(stored, 1)),
+        recorded={**SERVED, "c": 1},
+        kept=kept("x"),
+        waiting={"x": NOW_S},
+        releases=[release(ReleaseState.CANARY_LOADING, of="c")],
+    )
+    (after,) = released(seen, within(2))
+    assert after.state is ReleaseState.REFUSED
+    assert "; requests for x hold it and cannot go on either: " in after.reason
+
+
 def test_a_release_ends_when_a_model_fails_again_and_again() -> None:
     def after(seen: Snapshot, server: Server, attempts: int = 3) -> list[Release]:
         failed = failure(placed(A, 1), "Internal: no such op", attempts=attempts)
