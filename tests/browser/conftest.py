@@ -86,7 +86,7 @@ async def look(browser: Browser) -> AsyncIterator[Look]:
     assert mistakes == []
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     """A dozen models: one release soaks, one waits for a person, one was refused."""
     rig = await fleet_rig(tmp_path_factory.mktemp("fleet"))
