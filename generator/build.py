@@ -6,11 +6,10 @@ import than two hundred models take to be found unchanged.
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from contract.errors import InvalidArtifact
-from contract.layout import Store
+from contract.errors import ArtifactUnreadable, InvalidArtifact
+from contract.layout import Store, VersionFolder
 from contract.manifest import Manifest, read_manifest
 from generator import capacity
 from generator.ensembles.models import fingerprint, read_models
@@ -176,16 +175,29 @@ def _wanted_version(
     version = asked or max(existing, default=1)
     if version not in existing:
         return version, True
-    # One whose manifest is damaged is built again, under the next number.
-    with suppress(InvalidArtifact):
-        if is_current(read_manifest(store.version(name, version).manifest)):
-            return version, False
+    manifest = _manifest_unless_damaged(store.version(name, version))
+    if manifest is not None and is_current(manifest):
+        return version, False
     if asked:
         raise VersionTaken(
             f"{name} version {version} exists and was built from something else; a version "
             f"never changes: write version: {max(existing) + 1}, or leave `version` out"
         )
     return max(existing) + 1, True
+
+
+def _manifest_unless_damaged(version: VersionFolder) -> Manifest | None:
+    """A damaged version is built again, under the next number.
+
+    Raises:
+        ArtifactUnreadable: nothing is known of it while the disk does not let it be read.
+    """
+    try:
+        return read_manifest(version.manifest)
+    except ArtifactUnreadable:
+        raise
+    except InvalidArtifact:
+        return None
 
 
 def _one_at_a_time(report: Callable[[BuildEvent], None]) -> Callable[[BuildEvent], None]:

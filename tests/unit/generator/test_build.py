@@ -109,3 +109,21 @@ def test_a_file_that_a_model_depends_on_is_there_before_any_export(tmp_path: Pat
         f"scaled depends on scale.json, which is not in {tmp_path}; put it there, or take it out "
         "of `depends`"
     )
+
+
+def test_a_version_that_the_disk_does_not_let_be_read_is_not_built_again(
+    built: tuple[Path, Store], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    recipe, store = built
+    manifest = store.version("first", 1).manifest
+    manifest.unlink()
+    # It is there, and the system answers EIO to who reads it.
+    manifest.symlink_to("/proc/self/mem")
+
+    report = build(recipe, store.root, jobs=1, report=lambda _: None)
+
+    (reason, _) = (each.reason for each in report.failed)
+    assert "the disk, its mount, the file's permissions" in reason
+    assert [each.model for each in report.unchanged] == ["second"]
+    assert store.versions("first") == (1,)
