@@ -7,8 +7,8 @@ version, except on the canary when it was lost `Policy.lost_attempts` times in a
 from dataclasses import replace
 
 from sidecar.core.ensembles import built_with_others
-from sidecar.core.fleet import Snapshot
-from sidecar.core.moves import Move, is_stored, next_share, watched_s
+from sidecar.core.fleet import Server, Snapshot
+from sidecar.core.moves import Move, has_lost_base, is_stored, next_share, watched_s
 from sidecar.core.policy import Policy
 from sidecar.core.proving import PROVING, asked
 from sidecar.core.release import BEFORE_PROMOTION, PROMOTED, WATCHED, Release, ReleaseState
@@ -45,10 +45,19 @@ def _moved(release: Release, snapshot: Snapshot, move: Move, now_s: float) -> Re
 
 
 def _needs_the_store(release: Release, snapshot: Snapshot) -> bool:
-    """An unmounted store is no evidence, neither for a version nor against it."""
+    """An unmounted store is no evidence, neither for a version nor against it.
+
+    What the store has lost and the server still holds can be gone back to.
+    """
     if release.state in PROMOTED:
-        return not is_stored(release.version, release, snapshot)
+        is_there = is_stored(release.version, release, snapshot)
+        return not is_there or (has_lost_base(release, snapshot) and _holds_base(release, snapshot))
     return release.state is S.RESTORING and release.model not in snapshot.models
+
+
+def _holds_base(release: Release, snapshot: Snapshot) -> bool:
+    view = snapshot.servers[Server.SERVING]
+    return view.problem is not None or release.base in view.ready(release.model)
 
 
 def _missing(release: Release, snapshot: Snapshot) -> Move | None:
@@ -61,6 +70,9 @@ def _missing(release: Release, snapshot: Snapshot) -> Move | None:
             return Move(S.REFUSED, obstacle)
     if release.state is S.COMPARING and not is_stored(release.base, release, snapshot):
         return asked(release, f"version {release.base} is no longer in the store")
+    if has_lost_base(release, snapshot):
+        base = f"version {release.base} is neither in the store nor loaded any more"
+        return Move(S.FINISHING, f"{base}: nothing to go back to")
     if release.state is S.RESTORING and not is_stored(release.base, release, snapshot):
         problem = f"version {release.base} cannot be brought back: it is no longer in the store"
         return Move(S.DONE, f"{problem}; version {release.version} keeps serving")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from sidecar.core.ensembles import failure_beneath
 from sidecar.core.fleet import CheckKind, Server, Snapshot
-from sidecar.core.release import Release, ReleaseState
+from sidecar.core.release import HOLDS_BOTH, Release, ReleaseState
 from sidecar.core.trial import Trial
 from sidecar.core.verdict import Evidence
 from sidecar.core.wanted import Progress, placement, progress
@@ -23,6 +23,16 @@ class Move:
 def is_stored(version: int | None, release: Release, snapshot: Snapshot) -> bool:
     stored = snapshot.models.get(release.model)
     return stored is not None and version in stored.versions
+
+
+def has_lost_base(release: Release, snapshot: Snapshot) -> bool:
+    """Whether the version that is held beside the new one has gone from the store."""
+    return (
+        release.state in HOLDS_BOTH
+        and release.base is not None
+        and not release.keeps_one
+        and not is_stored(release.base, release, snapshot)
+    )
 
 
 def found_on(release: Release, snapshot: Snapshot, server: Server) -> Progress | None:

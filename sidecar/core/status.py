@@ -8,7 +8,8 @@ from contract.intent import Tier
 from sidecar.core.actions import Blocked
 from sidecar.core.ensembles import awaited_part, part_is_missing, waits_to_be_proven
 from sidecar.core.fleet import Mode, Server, Snapshot
-from sidecar.core.release import ON_CANARY, Release, ReleaseState
+from sidecar.core.moves import has_lost_base, is_stored
+from sidecar.core.release import CAN_PROMOTE, ON_CANARY, Release, ReleaseState
 from sidecar.core.wanted import placement, progress, unproven_part
 from sidecar.core.worth import needed_because
 
@@ -79,6 +80,7 @@ def waits_for(release: Release, snapshot: Snapshot, blocked: Mapping[str, Blocke
         or _server_awaited(release, snapshot)
         or _canary_awaited(release, snapshot)
         or _gateway_awaited(release, snapshot)
+        or _base_awaited(release, snapshot)
         or _repair_awaited(release, snapshot)
         or _memory_awaited(release, blocked)
     )
@@ -136,6 +138,18 @@ def _gateway_awaited(release: Release, snapshot: Snapshot) -> str | None:
     if release.state is not ReleaseState.PINNING or is_routed:
         return None
     return f"the gateway to send every request to version {release.base}"
+
+
+def _base_awaited(release: Release, snapshot: Snapshot) -> str | None:
+    is_going_back = release.state is ReleaseState.ROLLING_BACK and release.base is not None
+    if is_going_back and not is_stored(release.base, release, snapshot):
+        end = f"`abort`, which keeps version {release.version},"
+    elif has_lost_base(release, snapshot):
+        promotes = release.state in CAN_PROMOTE
+        end = "`promote`, which goes on without it," if promotes else "`abort`"
+    else:
+        return None
+    return f"version {release.base}, which is no longer in the store; {end} ends that"
 
 
 def _repair_awaited(release: Release, snapshot: Snapshot) -> str | None:

@@ -606,6 +606,10 @@ async def test_a_rollback_to_a_version_that_vanished_is_freed_by_an_abort(
         await desk.came_to(operation, "soaking")
         folder.rename(folder.with_name(".gone"))
         await eventually(lambda: is_known(shop, "stuck", [2]), "the sidecar knows")
+        # As long as version 1 is loaded, there is a way back to it.
+        waits = "version 1, which is no longer in the store"
+        await desk.until(operation, lambda seen: waits in str(seen["waits_for"]), waits)
+        await desk.came_to(operation, "soaking")
         await desk.roll_back()
         await desk.came_to(operation, "rolling_back")
         await desk.ended(await desk.do("abort", operation))

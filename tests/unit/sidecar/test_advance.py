@@ -14,7 +14,7 @@ from sidecar.core.fleet import (
     Snapshot,
     Verification,
 )
-from sidecar.core.release import BEFORE_PROMOTION, RESTING, Release, ReleaseState
+from sidecar.core.release import BEFORE_PROMOTION, HOLDS_BOTH, RESTING, Release, ReleaseState
 from sidecar.core.strategy import Approval, Copies, Outputs, Strategy
 from sidecar.core.trial import Trial
 from sidecar.core.verdict import Ruling
@@ -41,6 +41,8 @@ M = model("m", versions=[1, 2], tier="hot")
 COLD = replace(M, intent=model().intent)
 ALONE_1, ALONE_2, BOTH = placed(M, 1), placed(M, 2), placed(M, 1, 2)
 ON_TRIAL = placed(M, 2, warmup=False)
+SHIFT = Strategy(shift=(1, 25), bake_s=10.0)
+ONE_AT_A_TIME = Strategy(copies=Copies.ONE_AT_A_TIME)
 PASSED, FAILED = Outcome(passed=True, note="fine"), Outcome(passed=False, note="wrong")
 
 
@@ -231,6 +233,35 @@ def test_a_version_that_vanishes_later_stays_where_it_is(
     assert advanced(found, without) is found
 
 
+def without_base(found: Release, serving: ServerView) -> Snapshot:
+    left = model("m", versions=[2], tier="hot")
+    return snapshot(left, serving=serving, recorded={"m": 1}, releases=[found])
+
+
+@pytest.mark.parametrize("state", sorted(HOLDS_BOTH))
+def test_a_base_that_vanishes_is_gone_back_to_as_long_as_it_is_loaded(state: ReleaseState) -> None:
+    """What was to be watched is not over, and one hundredth does not become all."""
+    is_shared = state is S.SHIFTING
+    found = release(
+        state, strategy=SHIFT if is_shared else Strategy(), share=1 if is_shared else None
+    )
+    unknown = replace(holding(M, 2), problem="no answer")
+
+    assert advanced(found, without_base(found, holding(M, 1, 2))) is found
+    assert advanced(found, without_base(found, unknown)) is found
+    gone = advanced(found, without_base(found, holding(M, 2)))
+    note = "version 1 is neither in the store nor loaded any more: nothing to go back to"
+    assert replace(gone, share=found.share) == after(found, S.FINISHING, note)
+
+
+@pytest.mark.parametrize("state", sorted(HOLDS_BOTH))
+def test_a_base_that_vanishes_after_it_has_left_is_not_missed(state: ReleaseState) -> None:
+    found = release(state, strategy=ONE_AT_A_TIME)
+    left = without_base(found, holding(model("m", versions=[2]), 2))
+
+    assert advanced(found, left) == advanced(found, seen(found, serving=holding(M, 2)))
+
+
 def test_a_promotion_is_done_when_both_versions_answer() -> None:
     found = release(S.PROMOTING)
 
@@ -397,9 +428,6 @@ def test_nothing_is_compared_where_the_strategy_wants_nothing_compared() -> None
     assert advanced(found, passed) == after(found, S.PROMOTING, "fine")
 
 
-SHIFT = Strategy(shift=(1, 25), bake_s=10.0)
-
-
 def test_requests_are_shifted_only_after_the_gateway_names_the_old_version() -> None:
     found = release(S.COMPARING, strategy=SHIFT)
     pinning = advanced(found, seen(found, trials=compared(found)))
@@ -467,7 +495,7 @@ def test_a_paused_release_goes_nowhere_but_back(state: ReleaseState) -> None:
 
 
 def test_where_one_copy_is_kept_the_soak_is_of_the_new_version_alone() -> None:
-    one = Strategy(copies=Copies.ONE_AT_A_TIME)
+    one = ONE_AT_A_TIME
     promoting = release(S.PROMOTING, strategy=one)
 
     assert serving_versions(seen(promoting), "m") == (2,)

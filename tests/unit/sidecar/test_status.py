@@ -188,6 +188,26 @@ def test_a_release_says_what_it_cannot_go_on_without(
     assert waits_for(found, snapshot(M, releases=[found], **seen), {}) == waits
 
 
+@pytest.mark.parametrize(
+    ("state", "end"),
+    [
+        (S.PROMOTING, "`abort`"),
+        (S.SOAKING, "`promote`, which goes on without it,"),
+        (S.ROLLING_BACK, "`abort`, which keeps version 2,"),
+    ],
+)
+def test_a_release_says_that_it_misses_the_version_to_go_back_to(
+    state: ReleaseState, end: str
+) -> None:
+    found = release(state)
+    left = snapshot(
+        model("m", versions=[2], tier="hot"), serving=holding(M, 1, 2), releases=[found]
+    )
+
+    waits = f"version 1, which is no longer in the store; {end} ends that"
+    assert waits_for(found, left, {}) == waits
+
+
 def test_a_release_that_does_not_fit_waits_for_memory() -> None:
     found = release(S.PROMOTING)
     told = waits_for(found, snapshot(M, releases=[found]), {"m": FULL})
