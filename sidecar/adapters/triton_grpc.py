@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tritonclient.grpc import aio
 from tritonclient.utils import InferenceServerException
@@ -38,8 +38,9 @@ NO_SUCH_MODEL = "pilotlight-asks-whether-this-server-is-in-explicit-mode"
 T = TypeVar("T")
 _NOT_EXPLICIT = re.compile(r"explicit model load / unload is not allowed")
 _ANSWERED_UNAVAILABLE = re.compile(r"not at ready state|protocol is restricted")
-# An entry of the repository vanished between two system calls of Triton's: look again.
-_RACED = re.compile(r"failed to stat file")
+# Triton lists entries or models, then asks for each, and one has left between: look again.
+_RACED = re.compile(r"failed to stat file|Request for unknown model")
+MOST_LOOKS = 5
 _LOST = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
 _RESTRICTED = re.compile(r"protocol is restricted")
 _REMEDIES = (
@@ -116,25 +117,17 @@ class TritonGrpc(AbstractAsyncContextManager["TritonGrpc"]):
             ) from error
 
     async def index(self) -> Mapping[str, Mapping[int, VersionState]]:
-        try:
-            answer = await self._index()
-        except Refused as error:
-            if not _RACED.search(str(error)):
-                raise
-            answer = await self._index()
+        answer = await self._look(
+            lambda: self._client.get_model_repository_index(
+                headers=self._headers, client_timeout=CALL_TIMEOUT_S
+            )
+        )
         states: dict[str, dict[int, VersionState]] = {}
         for entry in answer.models:
             versions = states.setdefault(entry.name, {})
             if entry.version and entry.state:
                 versions[int(entry.version)] = VersionState(entry.state)
         return states
-
-    async def _index(self) -> Any:
-        return await self._call(
-            lambda: self._client.get_model_repository_index(
-                headers=self._headers, client_timeout=CALL_TIMEOUT_S
-            )
-        )
 
     async def load(self, model: str, *, timeout_s: float) -> None:
         await self._call(
@@ -159,7 +152,7 @@ class TritonGrpc(AbstractAsyncContextManager["TritonGrpc"]):
 
     async def requests_served(self) -> Mapping[str, Mapping[int, int]]:
         """A warm-up sample of batch size 64 is 64 requests here, for each instance."""
-        answer = await self._call(
+        answer = await self._look(
             lambda: self._client.get_inference_statistics(
                 headers=self._headers, client_timeout=CALL_TIMEOUT_S
             )
@@ -183,6 +176,16 @@ class TritonGrpc(AbstractAsyncContextManager["TritonGrpc"]):
             )
             for found in answer.model_stats
         }
+
+    async def _look(self, request: Callable[[], Awaitable[T]]) -> T:
+        """At all models, while some of them come and go."""
+        for _ in range(MOST_LOOKS - 1):
+            try:
+                return await self._call(request)
+            except Refused as error:
+                if not _RACED.search(str(error)):
+                    raise
+        return await self._call(request)
 
     async def _call(self, request: Callable[[], Awaitable[T]]) -> T:
         try:
