@@ -63,10 +63,9 @@ test: setup ## Everything that runs without a GPU
 	@$(MAKE) --no-print-directory --jobs=2 lint suite
 
 # A machine that stands still for seconds may fail a test of real servers. That one is asked once
-# more, and the closing lines name it; one that hangs is not.
+# more, on servers of its own, and the closing lines name it; one that hangs is not.
 suite: setup
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/gpu \
-		--reruns 1 --rerun-except 'from pytest-timeout'
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/gpu --once-more
 
 test-gpu: setup ## What a GPU serves; with PILOTLIGHT_TRITON=host:port, in that server too
 	$(BIN)/pytest tests/gpu/test_formats.py $(if $(PILOTLIGHT_TRITON),tests/gpu/test_server.py)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.embedded", "tests.fixtures.example"]
+pytest_plugins = ["tests.again", "tests.fixtures.embedded", "tests.fixtures.example"]
 
 _TESTS = Path(__file__).parent
 _ROUNDS = {"docs": 0, "unit": 2, "properties": 2, "scenarios": 2, "golden": 2}
@@ -23,10 +23,3 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what happens into tests/scenarios/*.txt, to be reviewed as a diff",
     )
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Why a test was asked once more: what passed the second time is still to be mended."""
-    for report in terminalreporter.stats.get("rerun", []):
-        terminalreporter.section(f"RERUN {report.nodeid}", yellow=True)
-        terminalreporter.write_line(report.longreprtext)
