@@ -8,6 +8,7 @@ import pytest
 from _pytest.runner import call_and_report
 
 TIMED_OUT = "from pytest-timeout"
+_ASKED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,14 +24,19 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     reports = _asked(item, nextitem)
-    if any(report.failed for report in reports) and not any(map(_has_hung, reports)):
-        failed = [report for report in reports if report.failed]
+    failed = [report for report in reports if report.failed]
+    is_first = _ASKED not in item.stash
+    item.stash[_ASKED] = True
+    is_next = bool(failed) and is_first and not any(map(_has_hung, failed))
+    if is_next:
         for report in failed:
             report.outcome = "rerun"  # type: ignore[assignment]
-        reports = [*failed, *_asked(item, nextitem)]
-    for report in reports:
+    for report in failed if is_next else reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    if is_next:
+        # By the hook, for a time limit of its own.
+        item.ihook.pytest_runtest_protocol(item=item, nextitem=nextitem)
     return True
 
 

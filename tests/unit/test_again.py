@@ -68,6 +68,26 @@ def test_a_test_that_fails_is_asked_once_more_with_fresh_fixtures(
     assert ["too slow" in told[1], "come down" in told[2], "never right" in told[3]] == [True] * 3
 
 
+def test_the_second_try_has_a_time_limit_of_its_own(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import time
+
+        TRIES = []
+
+        def test_hangs_then():
+            TRIES.append("asked")
+            assert len(TRIES) > 1, "wrong"
+            time.sleep(600)
+        """
+    )
+
+    ran = pytester.runpytest_subprocess("-p", "tests.again", "--once-more", "--timeout", "8")
+
+    assert ran.parseoutcomes() == {"failed": 1, "rerun": 1}
+    ran.stdout.fnmatch_lines(["*Timeout (>8.0s) from pytest-timeout*", "*AssertionError: wrong*"])
+
+
 def test_nothing_is_asked_again_unless_it_is_wanted(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_is_wrong(): assert False")
 
