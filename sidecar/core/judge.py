@@ -6,6 +6,7 @@ A version that does not deserve it passes with probability `PASS_ALPHA` at most:
 pass, so the one that it violates must err, and none needs a correction for the others
 (intersection-union test: Berger 1982). One that deserves it fails by chance with probability
 `FAIL_ALPHA` at most: that is divided among the checks that can. Both hold however often one looks.
+The order of scores is the exception: it passes as long as nothing speaks against it.
 """
 
 from collections.abc import Iterator
@@ -29,8 +30,8 @@ def judge_comparison(trial: Trial, strategy: Strategy) -> Verdict:
 
     An obstacle stands for everything that is not known because of it.
     """
-    vectors = sum(each.rows > 0 for each in trial.outputs.values())
-    fail_alpha = FAIL_ALPHA / (vectors + len(trial.races) + 1)
+    ordered = sum(each.has_order for each in trial.outputs.values())
+    fail_alpha = FAIL_ALPHA / (ordered + len(trial.races) + 1)
     evidence = (
         _answers(trial),
         *outputs_against_base(trial, strategy, fail_alpha),

@@ -14,7 +14,7 @@ from sidecar.core.verdict import Evidence, Ruling
 
 
 def outputs_against_base(trial: Trial, strategy: Strategy, fail_alpha: float) -> Iterator[Evidence]:
-    """Of one request each. The one check by chance is whether vectors have the same top."""
+    """Of one request each. What may fail by chance: largest elements, and the order of scores."""
     if strategy.outputs is Outputs.ANY:
         return
     if not trial.outputs:
@@ -30,8 +30,7 @@ def outputs_against_base(trial: Trial, strategy: Strategy, fail_alpha: float) ->
         elif agreement.rows:
             yield _alike(output, agreement, strategy.least_agreement, fail_alpha)
         else:
-            note = f"{output}: of the same kind as {other} in {agreement.requests} answers"
-            yield _output(output, Ruling.PASS, note, agreement)
+            yield _in_order(output, agreement, other, strategy.least_agreement, fail_alpha)
 
 
 def outputs_against_golden(trial: Trial) -> Iterator[Evidence]:
@@ -83,3 +82,28 @@ def _alike(output: str, agreement: Agreement, least: float, fail_alpha: float) -
         note += f", too few to tell from {least:.0%}; more recorded requests would"
     shares = {"rows": rows, "same_top_share": same / rows, "least_share": least}
     return _output(output, ruling, note, agreement, {**shares, **odds.numbers})
+
+
+def _in_order(
+    output: str, agreement: Agreement, other: str, least: float, fail_alpha: float
+) -> Evidence:
+    """Of pairs of scores: passes until they speak against it, because few may be there."""
+    kind = f"{output}: of the same kind as {other} in {agreement.requests} answers"
+    same, pairs = agreement.order.same, agreement.order.pairs
+    if not pairs:
+        return _output(output, Ruling.PASS, kind, agreement)
+    p_good = p_value(evidence_below(same, pairs, least))
+    numbers = {
+        "pairs": pairs,
+        "same_order_share": same / pairs,
+        "least_share": least,
+        "p_good": p_good,
+    }
+    if p_good <= fail_alpha:
+        note = (
+            f"{output}: in {same} of {pairs} pairs in the same order as {other}, and must be in "
+            f"{least:.0%}"
+        )
+        return _output(output, Ruling.FAIL, note, agreement, numbers)
+    note = f"{kind}, in {same} of {pairs} pairs in the same order"
+    return _output(output, Ruling.PASS, note, agreement, numbers)

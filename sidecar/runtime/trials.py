@@ -194,8 +194,9 @@ class Trier:
                 continue
             trial = _raced(trial, turn, old, new, release.strategy)
             if turn.is_first:
-                found = await asyncio.to_thread(findings, old, new, progress.limits)
-                trial = _counted(_agreed(trial, _thinned(found, turn.question)), turn.question)
+                copies = turn.question.copies
+                found = await asyncio.to_thread(findings, old, new, progress.limits, copies=copies)
+                trial = _counted(_agreed(trial, found), turn.question)
         if release.strategy.latency_margin is not None:
             trial = _with_races(trial, progress.questions.shapes)
         trial = await self._weighed(release, CheckKind.COMPARE, progress, trial)
@@ -432,14 +433,6 @@ def _with_races(trial: Trial, shapes: Iterable[str]) -> Trial:
     """One for each shape that is asked, so that none is overlooked that has no pairs yet."""
     run = {shape: race for shape, race in trial.races.items() if race.pairs}
     return replace(trial, races={shape: Race() for shape in shapes} | run)
-
-
-def _thinned(found: Sequence[Finding], question: Question) -> list[Finding]:
-    """Rows that are alike are one witness."""
-    return [
-        replace(each, rows=each.rows // question.copies, same_top=each.same_top // question.copies)
-        for each in found
-    ]
 
 
 def _agreed(trial: Trial, found: Sequence[Finding]) -> Trial:

@@ -1,6 +1,7 @@
 """Versions that go wrong, released on real servers: each ends where it belongs, and says why."""
 
 import asyncio
+import re
 import shutil
 import sys
 import time
@@ -28,7 +29,7 @@ from sidecar.runtime.releases import Releases
 from tests.e2e import wayward
 from tests.e2e.conftest import all_served_before
 from tests.e2e.inside import Inside, sidecar_on, two_servers
-from tests.e2e.wayward import LABELS, NOTES
+from tests.e2e.wayward import LABELS, NOTES, RANKS
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(300)]
 
@@ -43,7 +44,7 @@ Body = dict[str, Any]
 
 
 class Shop:
-    """A started stack whose store has both models, and what tests ask of it."""
+    """A started stack whose store has all models, and what tests ask of it."""
 
     def __init__(self, stack: Stack, store: Store, admin: Admin) -> None:
         self.stack = stack
@@ -112,7 +113,7 @@ class Shop:
 
     def end_all(self) -> None:
         """What a test has left does not hinder the next one."""
-        for model in (LABELS, NOTES):
+        for model in (LABELS, NOTES, RANKS):
             path = self.admin.model(model)["release"]
             if path is not None and self.admin.release(path)["active"]:
                 self.admin.ask(f"{path}:abort")
@@ -225,6 +226,16 @@ def test_a_faster_version_with_other_labels_is_refused(shop: Shop) -> None:
     last = refused(shop, shop.publish(wayward.fast_with_other_labels))
     assert "scores: the largest element is the same in" in last["note"]
     assert "and must be in 80%" in last["note"]
+    assert list(ruled(last, "fail")) == ["output: scores"]
+
+
+def test_a_ranker_whose_score_is_negated_is_refused(shop: Shop) -> None:
+    version = shop.publish(partial(wayward.ranking, sign=-1), RANKS)
+    last = refused(shop, version, RANKS)
+    assert re.search(
+        r"scores: in 0 of \d+ pairs in the same order as version 1's, and must be in 80%",
+        last["note"],
+    )
     assert list(ruled(last, "fail")) == ["output: scores"]
 
 

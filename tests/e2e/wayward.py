@@ -1,8 +1,8 @@
 """Versions that go wrong, each in a way of its own, and a store of their own.
 
 Model `labels` maps `x FP32[4]` to `scores FP32[5]`, in ONNX; `notes` does the same in Python.
-Version 1 of both is right. A wayward version was trained wrong: its golden samples are what its
-own file computes, so they cannot tell.
+`ranks` has the first of these scores alone. Version 1 of each is right. A wayward version was
+trained wrong: its golden samples are what its own file computes, so they cannot tell.
 """
 
 import time
@@ -23,7 +23,7 @@ from contract.samples import GoldenSample, Tensors, warmup_bytes, write_golden
 from tests import builders
 from tests.contract.test_embedded_triton import FLOAT, save_model
 
-LABELS, NOTES = "labels", "notes"
+LABELS, NOTES, RANKS = "labels", "notes", "ranks"
 INPUTS, OUTPUTS, MAX_BATCH = 4, 5, 8
 WARMED_BATCHES = (1, 4, 8)
 GOLDEN_BATCHES = (1, 2, 8, 8)
@@ -85,9 +85,10 @@ class TritonPythonModel:
 
 
 def first_versions(store: Store) -> None:
-    """Version 1 of both models, which is right."""
+    """Version 1 of each model, which is right."""
     trained(store, 1)
     python(store, 1, remembers=False)
+    ranking(store, 1)
 
 
 def trained(store: Store, version: int, *, seed: int = 0) -> None:
@@ -140,6 +141,12 @@ def slower_in_batches_of_8(store: Store, version: int) -> None:
 def fast_with_other_labels(store: Store, version: int) -> None:
     """In a part of the time, and each score is where its neighbour's was."""
     _publish(store, version, [*_linear("scores", 1)], weights=np.roll(WEIGHTS, 1, axis=1))
+
+
+def ranking(store: Store, version: int, *, sign: int = 1) -> None:
+    """A version of `ranks`; with the sign -1 it puts last what should be first."""
+    weights = sign * WEIGHTS[:, :1]
+    _publish(store, version, [*_linear("scores", PASSES)], model=RANKS, weights=weights)
 
 
 def failing_warm_up(store: Store, version: int) -> None:
@@ -232,11 +239,12 @@ def _publish(
     version: int,
     nodes: Sequence[NodeProto],
     *,
+    model: str = LABELS,
     constants: Mapping[str, NDArray[np.generic]] | None = None,
     weights: NDArray[np.float32] = WEIGHTS,
     warm_up: NDArray[np.float32] = USUAL_X,
 ) -> None:
-    """A version of `labels`."""
+    """A version in ONNX."""
 
     def write(folder: Path) -> Compute:
         file = folder / ONNX_MODEL
@@ -253,7 +261,7 @@ def _publish(
         return lambda inputs: {"scores": session.run(["scores"], inputs)[0]}
 
     _write_version(
-        store, LABELS, version, "onnxruntime", write, outputs=weights.shape[1], warm_up=warm_up
+        store, model, version, "onnxruntime", write, outputs=weights.shape[1], warm_up=warm_up
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sidecar.core.agreement import Agreement
+from sidecar.core.agreement import Agreement, Answer, Order, Score, findings
 from sidecar.core.judge import judge_comparison, judge_soak
 from sidecar.core.odds import FAIL_ALPHA, PASS_ALPHA
 from sidecar.core.strategy import DEFAULT_STRATEGY, Outputs, Strategy
@@ -128,6 +128,83 @@ def test_too_few_vectors_are_told_with_what_would_help() -> None:
         "scores: the largest element is the same in 9 of 9 vectors, too few to tell from 80%; "
         "more recorded requests would"
     )
+
+
+def ranked(same: int, pairs: int) -> Evidence:
+    """What is said of a score, where one shape is timed: three checks can fail by chance."""
+    score = Agreement(requests=12, agreeing=1, order=Order(pairs=pairs, same=same))
+    found = trial(outputs={"score": score}, races={"batch 1": raced()})
+    return check(judge_comparison(found, DEFAULT_STRATEGY), "output: score")
+
+
+def test_scores_in_another_order_fail_with_five_pairs() -> None:
+    found = ranked(0, 5)
+    assert found.ruling is FAIL
+    assert found.note == (
+        "score: in 0 of 5 pairs in the same order as version 1's, and must be in 80%"
+    )
+    assert found.numbers == {
+        "requests": 12,
+        "agreeing": 1,
+        "largest_error": 0.0,
+        "pairs": 5,
+        "same_order_share": 0.0,
+        "least_share": 0.8,
+        "p_good": pytest.approx(0.00114, rel=0.01),
+    }
+    assert ranked(0, 4).ruling is PASS
+
+
+def test_scores_need_no_evidence_to_pass() -> None:
+    assert [ranked(same, 3).ruling for same in range(4)] == [PASS] * 4
+    found = ranked(3, 3)
+    assert found.note == (
+        "score: of the same kind as version 1's in 12 answers, in 3 of 3 pairs in the same order"
+    )
+    assert found.numbers["same_order_share"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("same", "pairs", "ruling"),
+    [(1, 7, FAIL), (1, 6, PASS), (20, 40, FAIL), (80, 100, PASS), (79, 100, PASS)],
+)
+def test_scores_fail_when_the_pairs_speak_for_another_order(
+    same: int, pairs: int, ruling: Ruling
+) -> None:
+    assert ranked(same, pairs).ruling is ruling
+
+
+def test_how_much_order_scores_must_keep_is_a_matter_of_the_strategy() -> None:
+    outputs = {"score": Agreement(requests=40, order=Order(pairs=40, same=20))}
+    half = Strategy(least_agreement=0.5)
+    assert judge_comparison(trial(outputs=outputs), half).ruling is PASS
+    assert judge_comparison(trial(outputs=outputs), DEFAULT_STRATEGY).ruling is FAIL
+
+
+def test_scores_of_another_kind_fail_whatever_their_order() -> None:
+    reason = "output score: NaN or infinity where the reference has none, or the reverse"
+    score = Agreement(requests=9, not_comparable=1, reason=reason, order=Order(pairs=20, same=20))
+    verdict = judge_comparison(trial(outputs={"score": score}), DEFAULT_STRATEGY)
+    assert (verdict.ruling, reason in verdict.note) == (FAIL, True)
+
+
+def test_in_the_soak_the_order_of_scores_is_not_judged() -> None:
+    score = Agreement(requests=9, agreeing=9, order=Order(pairs=20, same=0))
+    assert judge_soak(trial(outputs={"score": score}), DEFAULT_STRATEGY).ruling is PASS
+
+
+def test_each_output_with_scores_is_a_check_that_can_fail_by_chance() -> None:
+    def ruling(*others: Order) -> Ruling:
+        orders = [Order(pairs=9, same=2), *others]
+        outputs = {str(number): Agreement(order=order) for number, order in enumerate(orders)}
+        verdict = judge_comparison(trial(outputs=outputs, races={}), DEFAULT_STRATEGY)
+        return check(verdict, "output: 0").ruling
+
+    in_order, waiting = Order(pairs=9, same=9), Order(odd=Score(1.0, 1.0, 0.0))
+    assert ruling(in_order) is FAIL
+    assert ruling(in_order, Order()) is FAIL
+    assert ruling(in_order, in_order) is PASS
+    assert ruling(in_order, waiting) is PASS
 
 
 def test_outputs_without_a_choice_are_shown_and_not_judged() -> None:
@@ -439,3 +516,42 @@ def test_noise_alone_leaves_no_tail(noise: Noise) -> None:
     found = ends(1.0, noise, of="tail", runs=50, pairs=1000)
     assert found[PASS] >= 0.95
     assert found[FAIL] == 0
+
+
+REQUESTS, ELEMENTS = 20, 16
+
+
+def refused(swapped: float, *, runs: int) -> float:
+    """Share of comparisons in which a score is refused, looked at after each request.
+
+    The new version swaps the scores of a pair with that chance.
+    """
+    return sum(_is_refused(swapped, seed) for seed in range(runs)) / runs
+
+
+def _is_refused(swapped: float, seed: int) -> bool:
+    rng = np.random.default_rng(seed)
+    score = Agreement()
+    for _ in range(REQUESTS):
+        pairs = rng.normal(size=(ELEMENTS // 2, 2)).astype(np.float32)
+        got = np.where(rng.random((len(pairs), 1)) < swapped, pairs[:, ::-1], pairs)
+        old, new = (
+            Answer(latency_ms=1.0, outputs={"score": each.reshape(-1, 1)}) for each in (pairs, got)
+        )
+        (found,) = findings(old, new, {"score": 1e-5})
+        score = score.with_(found)
+        found_so_far = trial(outputs={"score": score}, races={})
+        if judge_comparison(found_so_far, DEFAULT_STRATEGY).ruling is FAIL:
+            return True
+    return False
+
+
+def test_a_version_that_keeps_the_least_order_is_rarely_refused() -> None:
+    least = DEFAULT_STRATEGY.least_agreement
+    assert refused(1 - least, runs=200) <= FAIL_ALPHA
+    assert refused(0.1, runs=20) == 0
+
+
+@pytest.mark.parametrize("swapped", [0.5, 1.0], ids=["noise", "negated"])
+def test_scores_in_no_order_or_the_reverse_are_refused_in_the_end(swapped: float) -> None:
+    assert refused(swapped, runs=20) == 1

@@ -72,7 +72,7 @@ def test_below_mirrors_above() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.01])
-@pytest.mark.parametrize("rate", [0.1, 0.5])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
 def test_looking_after_every_trial_does_not_raise_the_error_rate(rate: float, alpha: float) -> None:
     rejects = partial(rejects_below, rate=rate, alpha=alpha)
     assert 0 < chance_of_ever(rejects, rate, 300) <= alpha
@@ -97,6 +97,12 @@ def test_a_true_difference_is_found_with_few_trials(true: float, trials: int) ->
 def test_so_few_trials_can_be_enough(trials: int, rate: float) -> None:
     assert p_value(evidence_above(trials, trials, rate)) <= 0.05
     assert p_value(evidence_above(trials - 1, trials - 1, rate)) > 0.05
+
+
+@pytest.mark.parametrize(("checks", "pairs"), [(2, 5), (8, 5), (9, 6), (30, 6)])
+def test_so_few_pairs_of_scores_in_the_other_order_can_be_enough(checks: int, pairs: int) -> None:
+    assert p_value(evidence_below(0, pairs, 0.8)) <= 0.01 / checks
+    assert p_value(evidence_below(0, pairs - 1, 0.8)) > 0.01 / checks
 
 
 def test_nothing_seen_is_no_evidence() -> None:

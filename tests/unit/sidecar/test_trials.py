@@ -20,7 +20,7 @@ from contract.manifest import ShapeCost, read_manifest
 from contract.samples import GoldenSample, Tensors, write_golden
 from sidecar.adapters.model_store import StoreFolder
 from sidecar.adapters.stage import StageFolder
-from sidecar.core.agreement import Agreement
+from sidecar.core.agreement import Agreement, Order, Score
 from sidecar.core.fleet import CheckKind, Server, Verification
 from sidecar.core.judge import judge_comparison, judge_soak
 from sidecar.core.release import Release, ReleaseState
@@ -399,6 +399,29 @@ def test_rows_that_are_copies_are_one_witness(tmp_path: Path) -> None:
         assert (await yard.compared()).outputs["y"].rows == 4
 
     play(tmp_path, story)
+
+
+@pytest.mark.parametrize(("scale", "same"), [(2.0, 10), (-2.0, 0)], ids=["same", "negated"])
+def test_scores_are_put_in_pairs_once_however_often_they_are_asked(
+    tmp_path: Path, scale: float, same: int
+) -> None:
+    async def story(yard: Yard) -> None:
+        yard.recordings.kept["m"] = [request(float(number)) for number in range(1, 22)]
+        await both_on_canary(yard)
+
+        trial = await yard.compared(rounds=4)
+        seen = trial.outputs["y"].order
+        odd = Score(42, scale * 21, pytest.approx(42e-3))
+        assert seen == Order(pairs=10, same=same, odd=odd)
+
+        await yard.world.records.set_trial("m.2", CheckKind.COMPARE, trial)
+        assert await yard.world.records.trials_of("m.2") == {CheckKind.COMPARE: trial}
+
+        yard.restart_sidecar()
+        again = await yard.compared(rounds=4, before=trial)
+        assert again.outputs["y"].order == seen
+
+    play(tmp_path, story, scale=scale)
 
 
 def test_a_version_that_leaks_fails(tmp_path: Path) -> None:
