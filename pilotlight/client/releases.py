@@ -150,12 +150,17 @@ class Trains(Resource[S]):
         *,
         strategy: Strategy | None = None,
         at_once: int = 1,
+        unserved: bool = False,
     ) -> Steps[TrainBody]:
-        """Release the newest version of each; None are all models that have a newer one."""
+        """Release the newest version of each; None are all models that have a newer one.
+
+        `unserved`: models that have never served are proven too, ahead of their first request.
+        """
         body = TrainRequest(
             models=None if models is None else tuple(models),
             strategy=strategy or Strategy(),
             at_once=at_once,
+            unserved=unserved,
         )
         return call(wire.post("/v1/trains", body), TrainBody)
 

@@ -51,6 +51,7 @@ Watch = Annotated[bool, typer.Option(help="Show each step, until it has ended or
     "pilotlight release ranker 2",
     "pilotlight release ranker 2 --shift 1,5,25 --bake 5m --soak 30m",
     "pilotlight release --all-pending --json",
+    "pilotlight release --all-pending --unserved --at-once 2",
 )
 def release_command(
     out: Output,
@@ -131,6 +132,13 @@ def release_command(
         bool,
         typer.Option("--all-pending", help="Instead of one: all models with a newer version."),
     ] = False,
+    unserved: Annotated[
+        bool,
+        typer.Option(
+            "--unserved",
+            help="With --all-pending: models that never served, too, ahead of a first request.",
+        ),
+    ] = False,
     at_once: AtOnce = 1,
     watch: Watch = True,
 ) -> None:
@@ -152,8 +160,11 @@ def release_command(
     if all_pending:
         if model is not None or supersede:
             raise typer.BadParameter("--all-pending takes no model, and supersedes nothing")
-        run_train(out, admin, {"strategy": strategy, "at_once": at_once}, watch=watch)
+        wanted = {"strategy": strategy, "at_once": at_once, "unserved": unserved}
+        run_train(out, admin, wanted, watch=watch)
         return
+    if unserved:
+        raise typer.BadParameter("--unserved goes with --all-pending")
     if model is None or version is None:
         raise typer.BadParameter("say which version of which model, or --all-pending")
     body = {"version": version, "strategy": strategy, "supersede": supersede}

@@ -41,6 +41,10 @@ def train_command(
         ),
     ] = None,
     *,
+    unserved: Annotated[
+        bool,
+        typer.Option("--unserved", help="Models that never served, too, ahead of a first request."),
+    ] = False,
     at_once: AtOnce = 1,
     watch: Watch = True,
     stop: Annotated[
@@ -52,13 +56,13 @@ def train_command(
 ) -> None:
     """Release the newest version of many models, one after the other, until one fails.
 
-    Exit code: 0 done, 1 stopped, 3 waits for a person.
+    Exit code: 0 done, 1 stopped or some failed, 3 waits for a person.
     """
     if stop is not None:
         train = admin.ask(f"/v1/trains/{stop}:stop")
         out.show(train, f"stopped: {counted(train)}")
     else:
-        wanted = {"models": models, "at_once": at_once} if models else {"at_once": at_once}
+        wanted = {"models": models or None, "at_once": at_once, "unserved": unserved}
         run_train(out, admin, wanted, watch=watch)
 
 
@@ -102,6 +106,8 @@ def run_train(out: Output, admin: Admin, wanted: dict[str, Any], *, watch: bool)
     if train["stopped"] is not None:
         raise CommandFailed(f"stopped: {train['stopped']}; {counted(train)}", code="stopped")
     out.say(f"[green]done[/]: {counted(train)}")
+    if any(car["state"] == CarState.FAILED for car in train["cars"]):
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _watch(out: Output, admin: Admin, train: dict[str, Any]) -> dict[str, Any]:

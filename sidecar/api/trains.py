@@ -1,4 +1,4 @@
-"""Release trains: many releases asked for at once, which stop at the first that fails."""
+"""Release trains: many releases asked for at once, which stop when one of a served model fails."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -20,6 +20,8 @@ from sidecar.runtime.trains import Trains
 class TrainRequest(Strict):
     """Null `models` are all that have a newer version than the one that serves.
 
+    With `unserved`, models that have never served are taken too: the newest version of each is
+    proven and recorded as the one that serves, so that its first request waits for a load alone.
     `at_once` is how many of the train's releases may go on at a time; each waits for memory
     besides.
     """
@@ -27,14 +29,19 @@ class TrainRequest(Strict):
     models: Annotated[list[str], Field(min_length=1)] | None = None
     strategy: Strategy = DEFAULT_STRATEGY
     at_once: Annotated[int, Field(strict=True, ge=1)] = 1
+    unserved: bool = False
 
 
 class CarBody(BaseModel):
-    """`release` is null until it has begun; `note` is how it ended, or why there was none."""
+    """`release` is null until it has begun; `note` is how it ended, or why there was none.
+
+    `base` is the version that served, and null where none ever has: such a car may fail, and the
+    train goes on.
+    """
 
     model: str
     version: int
-    base: int
+    base: int | None
     state: CarState
     release: str | None
     note: str | None
@@ -107,10 +114,15 @@ def train_routes(trains: Trains) -> APIRouter:
     async def begin(body: TrainRequest, response: Response, caller: Authorized) -> TrainBody:
         """Release the newest version of each model, one after the other, until one fails.
 
-        A version that was refused or rolled back before is not pending.
+        A version that was refused or rolled back before is not pending. A model that has never
+        served stops nothing: its car says why it failed, or why it was skipped.
         """
         train = await trains.begin(
-            body.models, actor=caller.name, strategy=body.strategy, at_once=body.at_once
+            body.models,
+            actor=caller.name,
+            strategy=body.strategy,
+            at_once=body.at_once,
+            unserved=body.unserved,
         )
         found = TrainBody.of(train)
         response.headers["Location"] = found.location

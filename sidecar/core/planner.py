@@ -54,7 +54,7 @@ from sidecar.core.residency import (
     prewarm_every_s,
     prewarms,
 )
-from sidecar.core.setaside import readmissions, set_asides
+from sidecar.core.setaside import is_of_before, readmissions, set_asides
 from sidecar.core.stuck import give_up, untangled
 from sidecar.core.wanted import wanted_models
 from sidecar.core.worth import Worth
@@ -193,7 +193,8 @@ def _worth_another_try(release: Release, snapshot: Snapshot, newest: int) -> boo
     asked_again = desired is not None and desired.requested_at_s > ended_at_s
     quarantine = snapshot.quarantine.get(release.model)
     is_over = quarantine is not None and quarantine.since_s >= ended_at_s
-    return newest != release.version or asked_again or is_over
+    has_changed = asked_again or is_over or is_of_before(snapshot, release)
+    return newest != release.version or has_changed
 
 
 def _settled(snapshot: Snapshot, now_s: float) -> Iterator[Note]:

@@ -13,7 +13,7 @@ from sidecar.core.faults import (
     quarantine_until_s,
 )
 from sidecar.core.fleet import Failure, Quarantine, Server, Snapshot
-from sidecar.core.release import ReleaseState
+from sidecar.core.release import Release, ReleaseState
 from sidecar.core.wanted import placement, progress
 
 OUT_OF_MEMORY_TRIES = 2
@@ -64,6 +64,7 @@ def set_asides(snapshot: Snapshot, now_s: float) -> Iterator[SetAside]:
             and snapshot.is_wanted(model)
             and (known is None or ended_at_s > known.since_s)
             and not _was_asked_since(snapshot, model, ended_at_s)
+            and not is_of_before(snapshot, release)
         ):
             yield set_aside(snapshot, model, release.reason, now_s)
 
@@ -90,6 +91,13 @@ def _speaks_of_now(snapshot: Snapshot, model: str) -> bool:
 def _was_asked_since(snapshot: Snapshot, model: str, at_s: float) -> bool:
     desired = snapshot.desired.get(model)
     return desired is not None and desired.loaded and desired.requested_at_s > at_s
+
+
+def is_of_before(snapshot: Snapshot, release: Release) -> bool:
+    """Whether a release ended by no fault of its version, before somebody waited for the model."""
+    waited_for = (release.model, *snapshot.needed_by(release.model))
+    kept_s = [snapshot.kept[each].since_s for each in waited_for if each in snapshot.kept]
+    return not release.rejected and any(at_s > release.steps[-1].at_s for at_s in kept_s)
 
 
 def set_aside(snapshot: Snapshot, model: str, reason: str, now_s: float) -> SetAside:

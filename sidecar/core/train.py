@@ -1,4 +1,7 @@
-"""A release train: many models, one release each, and the first failure stops the rest."""
+"""A release train: many models, one release each.
+
+The first failure of a model that serves stops the rest.
+"""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -24,16 +27,21 @@ class Car:
     """One model of a train. `base` is the version that served when the train was made up.
 
     What was said of the two versions holds for no others, so a model that serves another one
-    when its turn comes is skipped. `release` is its release, once that has begun; `note` is how
-    the release ended, or why there was none.
+    when its turn comes is skipped. None: the model had never served. `release` is its release,
+    once that has begun; `note` is how the release ended, or why there was none.
     """
 
     model: str
     version: int
-    base: int
+    base: int | None
     state: CarState = CarState.WAITING
     release: str | None = None
     note: str | None = None
+
+    @property
+    def stops(self) -> bool:
+        """Whether the train ends with it: what has never served takes no traffic by failing."""
+        return self.state is CarState.FAILED and self.base is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

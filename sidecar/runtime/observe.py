@@ -103,6 +103,7 @@ def _troubles(world: World) -> Mapping[str, str]:
 async def _with_record(world: World, seen: Snapshot) -> Snapshot:
     records = world.records
     # Before the store: a version that is being released was published before that.
+    trains = await records.trains()
     releases = await records.releases()
     models, problems = await world.store.known()
     snapshot = replace(
@@ -120,7 +121,7 @@ async def _with_record(world: World, seen: Snapshot) -> Snapshot:
         recording=await records.all_recording(),
         trials=await records.trials(),
         rejected=await records.rejected(),
-        trains=await records.trains(),
+        trains=trains,
         mode=await records.mode(),
     )
     world.board.keep_outcomes({r.id for r in snapshot.releases.values() if r.is_active})

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from contract.strict import nearest
-from sidecar.core.driving import pending
+from sidecar.core.driving import in_order, pending
 from sidecar.core.events import Event, EventDetail, EventName
 from sidecar.core.fleet import StoredModel
 from sidecar.core.strategy import DEFAULT_STRATEGY, Strategy
@@ -29,14 +29,17 @@ class Trains:
         actor: str,
         strategy: Strategy = DEFAULT_STRATEGY,
         at_once: int = 1,
+        unserved: bool = False,
     ) -> Train:
         """Release the newest version of these models, or of all that have one to release.
 
         Whoever names models wants each of them: one with nothing to release refuses the train.
+        With `unserved`, models that have never served are among them.
         """
         stored, _ = await self._world.store.scan()
-        cars = await self._cars(stored, models)
-        refuse_shift(strategy, self._world.router, *(stored[car.model] for car in cars))
+        cars = await self._cars(stored, models, unserved=unserved)
+        served = [stored[car.model] for car in cars if car.base is not None]
+        refuse_shift(strategy, self._world.router, *served)
         await self._refuse_other_signatures(cars)
         now_s = time.time()
         train = Train(
@@ -79,29 +82,39 @@ class Trains:
         return list((going | await self._records.ended_trains()).values())
 
     async def _cars(
-        self, stored: Mapping[str, StoredModel], models: Sequence[str] | None
+        self,
+        stored: Mapping[str, StoredModel],
+        models: Sequence[str] | None,
+        *,
+        unserved: bool,
     ) -> tuple[Car, ...]:
         for model in models or ():
             if model not in stored:
                 raise UnknownObject(
                     "unknown_model", f"no model {model!r} in the store; {nearest(model, stored)}"
                 )
-        found = await self._pending(stored, sorted(stored) if models is None else models)
-        cars = tuple(each for each in found if isinstance(each, Car))
+        wanted = sorted(stored) if models is None else models
+        found = await self._pending(stored, wanted, unserved=unserved)
+        cars = in_order((each for each in found if isinstance(each, Car)), stored)
         reasons = [each for each in found if isinstance(each, str)]
         if not cars or (models is not None and reasons):
-            why = "; ".join(reasons) if models is not None else "no model has a newer version"
+            nothing = "no model has a newer version"
+            if unserved:
+                nothing = f"{nothing}, and each has served"
+            why = "; ".join(reasons) if models is not None else nothing
             raise Conflict("nothing_pending", f"nothing to release: {why}")
         return cars
 
     async def _pending(
-        self, stored: Mapping[str, StoredModel], models: Sequence[str]
+        self, stored: Mapping[str, StoredModel], models: Sequence[str], *, unserved: bool
     ) -> list[Car | str]:
         serving = await self._records.serving()
         releases = await self._records.releases()
         rejected = await self._records.rejected()
         return [
-            pending(stored[name], serving.get(name), releases.get(name), rejected)
+            pending(
+                stored[name], serving.get(name), releases.get(name), rejected, unserved=unserved
+            )
             for name in dict.fromkeys(models)
         ]
 
@@ -109,6 +122,8 @@ class Trains:
         """Holds until each one's turn: versions never change, and a car names both of its own."""
         store, found = self._world.store, []
         for car in cars:
+            if car.base is None:
+                continue
             ours = (await store.manifest(car.model, car.base)).signature
             changes = ours.difference((await store.manifest(car.model, car.version)).signature)
             if changes:

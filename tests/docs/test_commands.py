@@ -24,13 +24,14 @@ pytestmark = [pytest.mark.triton, pytest.mark.timeout(600)]
 TUTORIAL = "docs/tutorial.md"
 OWN_TRITON = "docs/howto/own-triton.md"
 BUILT_BEFORE = {
-    "README.md": {"pilotlight release short_form 3": SLOW},
+    "README.md": {"pilotlight release short_form 3": ("short_form", SLOW)},
     "docs/howto/release.md": {
-        "pilotlight release short_form 2": GOOD,
-        "pilotlight release --all-pending": SLOW,
+        "pilotlight release short_form 2": ("short_form", GOOD),
+        "pilotlight release --all-pending --at-once": ("short_form", SLOW),
+        "pilotlight release --all-pending --unserved": ("thumbnail", 1),
     },
 }
-"""Versions of short_form. These pages end with the slow one refused."""
+"""Models and versions. These pages end with the slow version of short_form refused."""
 USUAL_PORTS = Ports.usual()
 
 
@@ -66,9 +67,9 @@ def type_in(page: str, command: Command, shell: Shell, shelf: Shelf | None) -> N
 
 def publish_before(page: str, command: Command, shelf: Shelf) -> None:
     """What the reader has built before the command; building takes as long as all the rest."""
-    for start, version in BUILT_BEFORE.get(page, {}).items():
-        if command.text.startswith(start) and version not in shelf.store.versions("short_form"):
-            shelf.publish("short_form", version)
+    for start, (model, version) in BUILT_BEFORE.get(page, {}).items():
+        if command.text.startswith(start) and version not in shelf.store.versions(model):
+            shelf.publish(model, version)
 
 
 def mapped(ports: Ports) -> dict[str, str]:

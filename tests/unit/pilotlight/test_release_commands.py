@@ -4,6 +4,7 @@ import asyncio
 import csv
 import json
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 import typer
 
 from pilotlight.admin import Admin
-from pilotlight.commands.release import parse_duration, parse_shares
+from pilotlight.commands.release import parse_duration, parse_shares, watch_command
 from sidecar.core.fleet import Rejection, Server
 from tests.builders import publish
 from tests.eventually import POLL_S
 from tests.unit.pilotlight.test_commands import lines, misused, refused, said, with_models
+from tests.unit.pilotlight.test_train_command import words_in
 from tests.unit.sidecar.test_api_served import Served
 
 QUICK = {"outputs": "any", "latency_margin": None, "soak_s": 0.3}
@@ -75,6 +77,23 @@ async def test_a_release_is_watched_until_it_is_done(served: Served) -> None:
     assert told[-1].startswith("done: version 1 of c serves, after ")
 
 
+async def test_models_that_never_served_are_proven_ahead_of_their_first_request(
+    served: Served,
+) -> None:
+    await with_models(served, "c")
+    publish(served.rig.store, "d", 1, scale=2.02)
+
+    code, told = await said(served, "release", "--all-pending", "--unserved")
+
+    assert code == 1
+    assert told[0].endswith(": 2 to release")
+    assert told[1].split()[:2] == ["c", "admitted"]
+    assert "  c  done            version 1 is recorded; the model is not loaded" in told
+    assert told[-2].split()[:2] == ["d", "refused"]
+    assert told[-1] == "done: 1 done, 1 failed"
+    assert served.rig.serving.ready("c") == set()
+
+
 async def test_a_refused_version_ends_the_command_badly(served: Served) -> None:
     await with_models(served)
     publish(served.rig.store, "m", 2, tier="hot", scale=2.02)
@@ -97,6 +116,9 @@ async def test_what_the_sidecar_refuses_is_told_in_its_words(served: Served) -> 
     publish(served.rig.store, "m", 3, tier="hot")
     assert "409 no_gateway" in await refused(served, "release", "m", "3", "--shift", "5,25")
     assert "of which model, or --all-pending" in await misused(served, "release", "m")
+    assert "--unserved goes with --all-pending" in await misused(
+        served, "release", "m", "2", "--unserved"
+    )
     assert await refused(served, "promote", "mm") == "  did you mean 'm'?"
     assert "409 release_elsewhere" in await refused(served, "abort", "m")
 
@@ -138,14 +160,21 @@ async def test_a_watch_says_that_the_release_waits_for_a_canary(served: Served) 
         return is_loading and seen.servers[Server.CANARY].problem is not None
 
     await served.rig.until(is_away, "the release waits")
-    watched = asyncio.create_task(said(served, "watch", "m"))
-    await followed(served)
+    shown = StringIO()
+
+    def watch() -> None:
+        with Admin(served.url) as admin:
+            # The command's own function: what it has shown can be seen while it goes on.
+            watch_command.run.__wrapped__(words_in(shown), admin, "m")
+
+    watched = asyncio.create_task(asyncio.to_thread(watch))
+    await served.rig.until(lambda: "waits for canary: no answer" in shown.getvalue(), "it is told")
     served.rig.canary.restart()
 
-    code, told = await watched
-    assert code == 0, told
-    (waited,) = [line for line in told if line.startswith("waits for ")]
-    assert waited.startswith("waits for canary: no answer")
+    await watched
+    told = shown.getvalue().splitlines()
+    assert len([line for line in told if line.startswith("waits for ")]) == 1
+    assert told[-1].startswith("done: version 2 of m serves")
     assert (await come_to(served, found, "done"))["waits_for"] is None
 
 

@@ -116,6 +116,14 @@ async def test_a_train_can_be_left_alone_and_stopped(served: Served) -> None:
     assert stopped.startswith("stopped: 1 waiting, 1 ") or stopped == "stopped: 2 waiting"
 
 
+async def test_models_that_never_served_are_taken_where_that_is_asked(served: Served) -> None:
+    publish(served.rig.store, "c", 1)
+
+    code, lines = await said(served, "c", "--unserved")
+
+    assert (code, lines[-1]) == (0, "done: 1 done")
+
+
 async def test_nothing_pending_is_said(served: Served) -> None:
     code, lines = await said(served)
 

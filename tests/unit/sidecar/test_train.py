@@ -7,13 +7,23 @@ import pytest
 
 from sidecar.api.planning_schemas import ActionBody
 from sidecar.core.actions import SaveRelease, SaveTrain
-from sidecar.core.driving import drive, pending
-from sidecar.core.fleet import Rejection, Snapshot
+from sidecar.core.driving import drive, in_order, pending
+from sidecar.core.fleet import Rejection, Snapshot, StoredModel
 from sidecar.core.planner import plan
 from sidecar.core.release import Release, ReleaseState, admit
 from sidecar.core.strategy import Approval, Strategy
 from sidecar.core.train import Car, CarState, Train
-from tests.builders import NOW_S, POLICY, model, moved, release, snapshot
+from tests.builders import (
+    NOW_S,
+    POLICY,
+    holding,
+    model,
+    moved,
+    quarantine,
+    release,
+    snapshot,
+)
+from tests.simulation import chained
 
 S, C = ReleaseState, CarState
 MANUAL = Strategy(approval=Approval.MANUAL)
@@ -273,7 +283,7 @@ def test_the_newest_version_is_taken() -> None:
 @pytest.mark.parametrize(
     ("serving", "last", "why"),
     [
-        (None, None, "a has never served"),
+        (None, None, "a has never served; its first version goes by itself when it is wanted"),
         (2, None, "a serves version 2, and the store has none that is newer"),
         (9, None, "a: version 9 serves, and the store does not have it"),
         (1, release(S.ROLLED_BACK, of="a"), "a: version 2 was rolled back in release a.2"),
@@ -292,3 +302,178 @@ def test_a_refused_version_is_not_taken_again_nor_an_older_one_instead() -> None
     found = pending(model("a", versions=[1, 2, 3]), 1, None, rejected)
 
     assert found == "a: version 3 was refused in release a.3: wrong answers"
+
+
+# Models that have never served.
+
+X = chained("x", {1: {"a": 1, "b": 1}})
+
+
+def first(*models: str, at_once: int = 1) -> Train:
+    cars = tuple(Car(model=name, version=1, base=None) for name in models)
+    return Train(id="t", actor="ann", at_s=NOW_S, cars=cars, at_once=at_once)
+
+
+def of_first(name: str, state: ReleaseState, **more: object) -> Release:
+    came = release(state, of=name, version=1, base=None, **more)
+    return replace(came, id=f"{name}.1.train-t")
+
+
+def unserved(*models: str, recorded: Iterable[str] = (), **more: object) -> Snapshot:
+    """Of each version 1 is stored; `recorded` are those that have served since."""
+    stored = [X if name == "x" else model(name) for name in models]
+    return snapshot(*stored, recorded=dict.fromkeys(recorded, 1), **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "stored", [model("a", tier="hot", versions=[1, 3]), model("a", versions=[3])]
+)
+def test_one_that_has_never_served_is_taken_in_its_newest_version_where_that_is_asked(
+    stored: StoredModel,
+) -> None:
+    assert pending(stored, None, None, {}, unserved=True) == Car(model="a", version=3, base=None)
+    assert "--unserved" in str(pending(stored, None, None, {}))
+
+
+def test_one_that_serves_is_taken_as_ever() -> None:
+    stored = model("a", versions=[1, 2])
+
+    assert pending(stored, 1, None, {}, unserved=True) == Car(model="a", version=2, base=1)
+    assert isinstance(pending(stored, 2, None, {}, unserved=True), str)
+
+
+def test_ensembles_come_after_all_models_and_else_the_order_stays() -> None:
+    cars = first("x", "c", "a").cars
+    stored = {"a": model("a"), "c": model("c"), "x": X}
+
+    assert [car.model for car in in_order(cars, stored)] == ["c", "a", "x"]
+
+
+def test_a_release_without_a_base_is_begun() -> None:
+    going, (begun,) = drive(first("a"), unserved("a"), NOW_S)
+
+    assert (begun.id, begun.version, begun.base) == ("a.1.train-t", 1, None)
+    assert begun.steps[0].note == "version 1 requested by ann; the model has never served"
+    assert states(going) == [C.GOING]
+
+
+def test_one_that_never_served_and_fails_is_noted_and_the_train_goes_on() -> None:
+    going, _ = drive(first("a", "b"), unserved("a", "b"), NOW_S)
+    failed = of_first("a", S.REFUSED, rejected=True)
+
+    after, begun = drive(going, unserved("a", "b", releases=[failed]), NOW_S)
+    assert states(after) == [C.FAILED, C.GOING]
+    assert after.cars[0].note == f"refused: {failed.reason}"
+    assert [each.model for each in begun] == ["b"]
+
+    both = unserved("a", "b", recorded="b", releases=[failed, of_first("b", S.DONE)])
+    ended, _ = drive(after, both, NOW_S + 9)
+    assert (ended.stopped, ended.finished_at_s) == (None, NOW_S + 9)
+
+
+def test_one_that_serves_and_fails_stops_a_train_with_both() -> None:
+    mixed = replace(train("a", "b"), cars=(*train("a").cars, *first("b").cars))
+    now = replace(seen("a"), models={"a": model("a", versions=[1, 2]), "b": model("b")})
+    going, _ = drive(mixed, now, NOW_S)
+
+    failed = {"a": of_train("a", S.REFUSED)}
+    ended, begun = drive(going, replace(now, releases=failed), NOW_S)
+
+    assert (states(ended), begun, ended.is_over) == ([C.FAILED, C.WAITING], (), True)
+
+
+@pytest.mark.parametrize(
+    ("now", "note"),
+    [
+        (unserved("a", recorded="a"), "it serves already"),
+        (
+            snapshot(model("a", versions=[1, 2]), recorded={"a": 2}),
+            "version 2 serves, and no longer none, as when it was chosen",
+        ),
+        (unserved("a", serving=holding(model("a"), 1)), "somebody else has loaded it"),
+        (
+            unserved("a", releases=[release(S.VERIFYING, of="a", version=1, base=None)]),
+            "release a.1 of ann goes on",
+        ),
+        (
+            unserved("a", quarantine={"a": quarantine()}),
+            f"in quarantine: {quarantine()}",
+        ),
+        (
+            unserved(
+                "a", releases=[release(S.REFUSED, of="a", version=1, base=None, rejected=True)]
+            ),
+            "version 1 was refused in release a.1: came to refused; release it by name to try "
+            "again",
+        ),
+    ],
+    ids=["serves", "another serves", "loaded", "released", "quarantine", "refused before"],
+)
+def test_one_that_is_not_as_it_was_any_more_is_left_alone(now: Snapshot, note: str) -> None:
+    with_b = replace(now, models={**now.models, "b": model("b")})
+
+    after, begun = drive(first("a", "b"), with_b, NOW_S)
+
+    assert after.cars[0] == Car(model="a", version=1, base=None, state=C.SKIPPED, note=note)
+    assert [each.model for each in begun] == ["b"]
+
+
+def test_what_is_no_fault_of_the_version_is_tried_again() -> None:
+    no_room = release(S.REFUSED, of="a", version=1, base=None)
+    _, begun = drive(first("a"), unserved("a", releases=[no_room]), NOW_S)
+    assert [each.id for each in begun] == ["a.1.train-t"]
+
+    of_older = quarantine(newest=0)
+    _, begun = drive(first("a"), unserved("a", quarantine={"a": of_older}), NOW_S)
+    assert [each.id for each in begun] == ["a.1.train-t"]
+
+
+def test_an_ensemble_waits_for_its_models_and_takes_no_turn_meanwhile() -> None:
+    """Also for those that begin at the same look, and for releases of others."""
+    fleet = ("a", "b", "x", "y")
+    y = chained("y", {1: {"c": 1}})
+    now = replace(
+        unserved("a", "b", "x", "c", recorded="c"),
+        models={**unserved("a", "b", "x", "c").models, "y": y},
+    )
+    going, begun = drive(first(*fleet, at_once=3), now, NOW_S)
+    assert states(going) == [C.GOING, C.GOING, C.WAITING, C.GOING]
+
+    of_a, of_b = of_first("a", S.DONE), release(S.SOAKING, of="b", version=1, base=None)
+    later = replace(
+        now,
+        releases={"a": of_a, "b": of_b, "y": of_first("y", S.DONE)},
+        serving={"a": 1, "b": 1, "c": 1, "y": 1},
+    )
+    waits, begun = drive(replace(going, cars=(going.cars[0], *going.cars[2:])), later, NOW_S)
+    assert (states(waits), begun, waits.is_over) == ([C.DONE, C.WAITING, C.DONE], (), False)
+
+    done = replace(later, releases={**later.releases, "b": of_first("b", S.DONE)})
+    _, begun = drive(waits, done, NOW_S)
+    assert [each.model for each in begun] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("models", "note"),
+    [
+        (("a", "x"), "b, a model of its steps: it is not in the store; build it, or mend the"),
+        (("a", "b", "x"), "b, a model of its steps, has not served; release it first"),
+    ],
+)
+def test_an_ensemble_without_all_its_models_is_left_out(models: tuple[str, ...], note: str) -> None:
+    after, begun = drive(first("x"), unserved(*models, recorded="a"), NOW_S)
+
+    assert (states(after), begun) == ([C.SKIPPED], ())
+    assert (after.cars[0].note or "").startswith(note)
+
+
+def test_an_ensemble_of_a_model_that_failed_is_left_out_with_the_reason() -> None:
+    going, _ = drive(first("a", "x"), unserved("a", "b", "x", recorded="b"), NOW_S)
+    failed = of_first("a", S.REFUSED)
+
+    after, _ = drive(going, unserved("a", "b", "x", recorded="b", releases=[failed]), NOW_S)
+
+    assert (states(after), after.is_over) == ([C.FAILED, C.SKIPPED], True)
+    assert after.cars[1].note == (
+        f"a, a model of its steps, has not served: refused: {failed.reason}"
+    )

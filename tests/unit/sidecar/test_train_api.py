@@ -53,6 +53,7 @@ def test_what_can_be_refused_is(tmp_path: Path) -> None:
         status, code, detail = await problem(client, "/v1/trains", {"models": ["c"]})
         assert (status, code) == (409, "nothing_pending")
         assert "c has never served" in detail
+        assert detail.endswith("--unserved")
         assert (await problem(client, "/v1/trains", {"models": ["x"]}))[:2] == (
             404,
             "unknown_model",
@@ -87,6 +88,42 @@ def test_a_train_is_stopped(tmp_path: Path) -> None:
 
         assert found["stopped"] == stopped["stopped"]
         assert await rig.recorded("m") == 1
+
+    ask(tmp_path, story)
+
+
+def test_what_has_never_served_is_taken_where_that_is_said(tmp_path: Path) -> None:
+    async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
+        asked = {"strategy": QUICK, "models": ["c"], "unserved": True}
+        begun = (await client.post("/v1/trains", json=asked)).json()
+        assert [(car["model"], car["version"], car["base"]) for car in begun["cars"]] == [
+            ("c", 1, None)
+        ]
+
+        found = await ended(rig, client, begun["location"])
+
+        (car,) = found["cars"]  # type: ignore[misc]
+        said = "version 1 is recorded; the model is not loaded"
+        assert (car["state"], car["note"]) == ("done", said)
+        assert (await client.get("/v1/models/c")).json()["serving_version"] == 1
+        again = await problem(client, "/v1/trains", {"models": ["c"], "unserved": True})
+        assert again[1:] == (
+            "nothing_pending",
+            "nothing to release: c serves version 1, and the store has none that is newer",
+        )
+
+    ask(tmp_path, story)
+
+
+def test_a_train_of_all_takes_both_kinds(tmp_path: Path) -> None:
+    async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
+        begun = (await client.post("/v1/trains", json={"strategy": QUICK, "unserved": True})).json()
+        assert [(car["model"], car["base"]) for car in begun["cars"]] == [("c", None), ("m", 1)]
+        await ended(rig, client, begun["location"])
+
+        _, code, detail = await problem(client, "/v1/trains", {"unserved": True})
+        assert code == "nothing_pending"
+        assert detail.endswith("no model has a newer version, and each has served")
 
     ask(tmp_path, story)
 

@@ -83,8 +83,8 @@ async def test_an_operation_that_fails_says_why(client: Any, at_rest: Served) ->
 
 
 async def test_ensure_says_how_the_model_was_found(client: Any) -> None:
-    assert (await client.models.ensure("c")).warmth == "cold"
-    assert (await client.models.ensure("c", timeout_s=0.5)).warmth == "hit"
+    assert (await client.models.ensure("c")).outcome == "cold"
+    assert (await client.models.ensure("c", timeout_s=0.5)).outcome == "hit"
 
 
 async def test_ensure_keeps_its_time(client: Any, at_rest: Served) -> None:
@@ -162,6 +162,16 @@ async def test_an_operation_about_no_release_is_none(client: Any) -> None:
 async def test_a_train_runs_to_its_end(client: Any) -> None:
     train = await client.trains.begin(strategy=QUICK, at_once=2)
     assert [(car.model, car.version) for car in train.cars] == [("m", 2)]
+
+    ended = await client.trains.wait(train, timeout_s=WITHIN_S)
+
+    assert [car.state for car in ended.cars] == ["done"]
+
+
+async def test_a_train_takes_what_has_never_served(client: Any, at_rest: Served) -> None:
+    publish(at_rest.rig.store, "d")
+    train = await client.trains.begin(["d"], strategy=QUICK, unserved=True)
+    assert [(car.model, car.base) for car in train.cars] == [("d", None)]
 
     ended = await client.trains.wait(train, timeout_s=WITHIN_S)
 
