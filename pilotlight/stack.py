@@ -2,7 +2,8 @@
 
 import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import Any, Self
 
 import yaml
 
+from contract.lock import Held, hold
 from embedded.envoy import EnvoyServer, validate
 from embedded.ports import free_ports, taken_ports
 from embedded.process import Process, wait_until
@@ -17,17 +19,19 @@ from embedded.provision import Installation
 from embedded.supervisor import Supervisor
 from embedded.triton import TritonServer
 from pilotlight.admin import Admin
+from pilotlight.own_settings import OwnSettings
 from sidecar.compose.gateway import prepare_gateway
-from sidecar.settings import load_settings
+from sidecar.settings import Settings, load_settings
 
 START_TIMEOUT_S = 60.0
 WORKERS = 2
 """Threads of Envoy; each serves some ten thousand requests per second."""
 SHOWN_LINES = 5
+LOCK = "up.lock"
 
 
-class SidecarDidNotStart(Exception):
-    """The sidecar's port is taken, or it does not answer; says what its log says."""
+class StackDidNotStart(Exception):
+    """Its folder or a port is taken, or its sidecar does not answer; says what the log says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +70,39 @@ class Ports:
             api=next(ports),
         )
 
+    @property
+    def all(self) -> tuple[int, ...]:
+        return (*self.serving, *self.canary, *self.gateway, *self.activator, self.api)
+
+
+@contextmanager
+def alone_in(home: Path) -> Iterator[None]:
+    """Hold the folder of a stack: two would take each other's stages, settings and state.
+
+    Raises:
+        StackDidNotStart: another process holds it.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(hold(home / LOCK))
+        except Held as holder:
+            raise StackDidNotStart(
+                f"{home} is the folder of another `pilotlight up`, {holder}; stop that one, or "
+                "give this one a folder and ports of its own: `--home FOLDER --ports free`"
+            ) from None
+        yield
+
 
 class Stack:
     """Everything lives in `home`: stages, state, settings, logs, the servers' admin key.
 
     Without `envoy`, its binary, there is no gateway. Without a canary, `canary` is the serving
-    server.
+    server. The sidecar's settings are `own`, and beside them what is decided here.
+
+    Raises:
+        StackDidNotStart: a port is taken; nothing is written then.
+        InvalidSettings: `own` are impossible, or say what is decided here.
     """
 
     def __init__(
@@ -81,28 +112,33 @@ class Stack:
         home: Path,
         store: Path,
         ports: Ports,
-        soak_s: float,
         on_event: Callable[[str], None],
+        soak_s: float | None = None,
+        own: OwnSettings | None = None,
         envoy: Path | None = None,
         with_canary: bool = True,
     ) -> None:
+        if taken := taken_ports(ports.all):
+            raise StackDidNotStart(
+                f"port {', '.join(map(str, taken))} of 127.0.0.1 is taken by another process; "
+                "stop what listens there, or use `pilotlight up --ports free`"
+            )
         self._home = home
-        self._api_port = ports.api
         self.url = f"http://127.0.0.1:{ports.api}"
         self.logs = home / "logs"
         home.mkdir(parents=True, exist_ok=True)
         key_file = home / "admin.key"
-        key = secrets.token_urlsafe(24)
-        key_file.touch(mode=0o600)
-        key_file.write_text(key)
+        key = _kept_key(key_file)
         self.serving = self._triton(installation, "serving", ports.serving, key)
         self.canary = self.serving
         if with_canary:
             self.canary = self._triton(installation, "canary", ports.canary, key)
         self._tritons = list(dict.fromkeys((self.serving, self.canary)))
-        settings = self._write_settings(
-            store, ports, key_file, soak_s, with_gateway=envoy is not None
-        )
+        settings = home / "settings.yaml"
+        decided = self._decided(store, ports, key_file, with_gateway=envoy is not None)
+        if soak_s is not None:
+            decided["soak_s"] = soak_s
+        _write(settings, (own or OwnSettings(path=settings)).beside(decided))
         # -P: a folder here that is named like a package of ours must not shadow it.
         pilotlight = [sys.executable, "-P", "-m", "pilotlight"]
         self.sidecar = Process(
@@ -110,6 +146,8 @@ class Stack:
             command=[*pilotlight, "serve", "--settings", str(settings)],
             log=self.logs / "sidecar.log",
         )
+        log = self.sidecar.log
+        self._log_start = log.stat().st_size if log.exists() else 0
         self.gateway = None if envoy is None else self._gateway(envoy, settings, ports)
         gateways = [] if self.gateway is None else [self.gateway]
         self._supervisor = Supervisor([*self._tritons, self.sidecar, *gateways], on_event)
@@ -119,13 +157,8 @@ class Stack:
 
         Raises:
             ServerDidNotStart: a Triton did not come up.
-            SidecarDidNotStart: the sidecar did not.
+            StackDidNotStart: the sidecar did not.
         """
-        if taken_ports((self._api_port,)):
-            raise SidecarDidNotStart(
-                f"port {self._api_port} of 127.0.0.1 is taken by another process; stop what "
-                "listens there, or use `pilotlight up --ports free`"
-            )
         self._supervisor.start()
         try:
             for server in self._tritons:
@@ -158,14 +191,22 @@ class Stack:
         return f"127.0.0.1:{port}"
 
     def _wait_for_sidecar(self) -> None:
+        """One that ends by itself has said why, and would say it again."""
         with Admin(self.url) as admin:
-            if not wait_until(admin.is_reachable, START_TIMEOUT_S):
-                log = self.logs / "sidecar.log"
-                lines = "\n  ".join(log.read_text().splitlines()[-SHOWN_LINES:])
-                raise SidecarDidNotStart(
-                    f"the sidecar does not answer at {self.url} after {START_TIMEOUT_S:g} s; "
-                    f"last lines of {log}:\n  {lines}"
-                )
+            wait_until(lambda: self._has_refused() or admin.is_reachable(), START_TIMEOUT_S)
+            if admin.is_reachable():
+                return
+        ended = f"does not answer at {self.url} after {START_TIMEOUT_S:g} s"
+        if self._has_refused():
+            ended = f"ended with {self.sidecar.returncode}"
+        log = self.sidecar.log
+        lines = log.read_bytes()[self._log_start :].decode(errors="replace").splitlines()
+        shown = "\n  ".join(lines[-SHOWN_LINES:])
+        raise StackDidNotStart(f"the sidecar {ended}; last lines of {log}:\n  {shown}")
+
+    def _has_refused(self) -> bool:
+        """Not where a signal has ended it, which is negative."""
+        return (self.sidecar.returncode or 0) > 0
 
     def _triton(
         self, installation: Installation, name: str, ports: tuple[int, int, int], key: str
@@ -199,9 +240,10 @@ class Stack:
             concurrency=WORKERS,
         )
 
-    def _write_settings(
-        self, store: Path, ports: Ports, key_file: Path, soak_s: float, *, with_gateway: bool
-    ) -> Path:
+    def _decided(
+        self, store: Path, ports: Ports, key_file: Path, *, with_gateway: bool
+    ) -> dict[str, Any]:
+        """Keys of the sidecar's settings that say where everything is; paths are absolute."""
         servers = {
             server.name: {
                 "grpc": server.grpc_address,
@@ -211,22 +253,34 @@ class Stack:
             }
             for server in self._tritons
         }
-        settings: dict[str, Any] = {
+        decided: dict[str, Any] = {
             "store": str(store.absolute()),
             "state": str(self._home / "state.sqlite"),
             "servers": servers,
-            "api": {"port": ports.api},
-            "soak_s": soak_s,
+            "api": {"host": "127.0.0.1", "port": ports.api},
         }
         if with_gateway:
-            settings["gateway"] = {
+            decided["gateway"] = {
                 "folder": str(self._home / "gateway"),
                 **_addresses(("http", "grpc", "admin"), ports.gateway),
                 "activator": _addresses(("http", "grpc"), ports.activator),
             }
-        path = self._home / "settings.yaml"
-        path.write_text(yaml.safe_dump(settings, sort_keys=False))
-        return path
+        return decided
+
+
+def _kept_key(file: Path) -> str:
+    """The secret in a file, which is written once, for the user's eyes only."""
+    file.touch(mode=0o600)
+    key = file.read_text().strip()
+    if not key:
+        key = secrets.token_urlsafe(24)
+        file.write_text(key)
+    return key
+
+
+def _write(path: Path, settings: Settings) -> None:
+    keys = settings.model_dump(mode="json", exclude_defaults=True)
+    path.write_text(yaml.safe_dump(keys, sort_keys=False))
 
 
 def _addresses(names: Sequence[str], ports: Sequence[int]) -> dict[str, str]:

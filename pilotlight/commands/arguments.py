@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from contract.durations import parse_duration_s
 from pilotlight.client import Client
 from pilotlight.client.errors import ClientError
 from pilotlight.commands.connection import DEFAULT_URL
@@ -19,6 +20,20 @@ LONGEST_PAGE = 1000
 
 Names = Callable[[Client, typer.Context], Iterable[object]]
 Offered = Callable[[typer.Context, str], list[str]]
+
+
+def budget_parts(text: str) -> tuple[str, str]:
+    """Device and size, from `gpu:0=40GiB`; the device is empty where a size stands alone."""
+    device, _, size = text.rpartition("=")
+    return device, size
+
+
+def parse_duration(text: str) -> float:
+    """Seconds, from `30s` or `2m`."""
+    try:
+        return parse_duration_s(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _offered(names: Names) -> Offered:

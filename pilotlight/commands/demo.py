@@ -15,12 +15,12 @@ def demo_command(out: Output) -> None:
     from pilotlight.demo.clients import RequestFailed  # noqa: PLC0415
     from pilotlight.demo.shelf import BuildFailed  # noqa: PLC0415
     from pilotlight.demo.story import tell  # noqa: PLC0415
-    from pilotlight.stack import SidecarDidNotStart  # noqa: PLC0415
+    from pilotlight.stack import StackDidNotStart  # noqa: PLC0415
     from sidecar.errors import SidecarError  # noqa: PLC0415
 
     expected = (
         EmbeddedError,
-        SidecarDidNotStart,
+        StackDidNotStart,
         SidecarError,
         BuildFailed,
         RequestFailed,

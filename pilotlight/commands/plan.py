@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.text import Text
 
 from pilotlight.admin import Admin
-from pilotlight.commands.arguments import offered_models
+from pilotlight.commands.arguments import budget_parts, offered_models
 from pilotlight.commands.output import Output
 from pilotlight.commands.running import command
 from pilotlight.views.explanation import load_sentence
@@ -60,9 +60,9 @@ def policy_command(out: Output, admin: Admin) -> None:
 
 
 def _of_device(text: str, admin: Admin) -> tuple[str, str]:
-    """`gpu:0=40GiB`; a size alone is for the only device."""
-    device, equals, size = text.rpartition("=")
-    if equals:
+    """A size alone is for the only device."""
+    device, size = budget_parts(text)
+    if device:
         return device, size
     known = [each["device"] for each in admin.get("/v1/devices")["devices"]]
     if len(known) != 1:

@@ -9,17 +9,31 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from contract.durations import parse_duration_s
 from contract.strict import nearest
 from pilotlight.admin import Admin, Unreachable
+from pilotlight.client import wire
 from pilotlight.client.errors import NotFound
-from pilotlight.commands.arguments import ReleaseName, Timeout, offered_models, offered_versions
+from pilotlight.commands.arguments import (
+    ReleaseName,
+    Timeout,
+    offered_models,
+    offered_versions,
+    parse_duration,
+)
 from pilotlight.commands.output import CommandFailed, ExitCode, Output
 from pilotlight.commands.progress import busy, live
 from pilotlight.commands.running import command
 from pilotlight.commands.train import AtOnce, run_train
 from pilotlight.views import Body
-from pilotlight.views.releases import end_line, may_say, progress_view, stall_line, step_view
+from pilotlight.views.releases import (
+    end_line,
+    may_say,
+    passed_line,
+    progress_view,
+    stall_line,
+    step_view,
+)
+from pilotlight.views.words import moment
 from sidecar.core.release import ReleaseState
 from sidecar.core.strategy import Approval, Copies, Outputs
 
@@ -35,16 +49,9 @@ def parse_shares(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
 
 
-def parse_duration(text: str) -> float:
-    """Seconds, from `30s` or `2m`."""
-    try:
-        return parse_duration_s(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
 _STRATEGY = "Strategy"
 Watch = Annotated[bool, typer.Option(help="Show each step, until it has ended or asks for you.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the checks that passed, too.")]
 
 
 @command(
@@ -141,6 +148,7 @@ def release_command(
     ] = False,
     at_once: AtOnce = 1,
     watch: Watch = True,
+    verbose: Verbose = False,
 ) -> None:
     """Prove a version beside the one that serves, promote it, and watch until it serves alone.
 
@@ -170,7 +178,7 @@ def release_command(
     body = {"version": version, "strategy": strategy, "supersede": supersede}
     begun = admin.ask(f"/v1/models/{model}/releases", body, timeout_s=SUPERSEDED_S)
     if watch:
-        _watch_to_the_end(out, admin, begun["release"])
+        _watch_to_the_end(out, admin, begun["release"], verbose=verbose)
     else:
         out.show(begun, f"begun: {escape(begun['release'])}")
 
@@ -182,6 +190,7 @@ def promote_command(
     name: ReleaseName,
     *,
     watch: Watch = True,
+    verbose: Verbose = False,
     timeout_s: Timeout = 600,
 ) -> None:
     """Let a release go on that waits for a person; skip the rest of a shift, or of a soak.
@@ -192,18 +201,21 @@ def promote_command(
     with busy(out.console, f"promote of {release['model']}"):
         ended = admin.wait(admin.ask(f"{release['location']}:promote"), timeout_s)
     if watch:
-        _watch_to_the_end(out, admin, release["location"], shown=len(release["steps"]))
+        shown = len(release["steps"])
+        _watch_to_the_end(out, admin, release["location"], shown=shown, verbose=verbose)
     else:
         out.show(ended, _done(ended))
 
 
 @command("pilotlight watch ranker", "pilotlight watch ranker --json | jq -r .state")
-def watch_command(out: Output, admin: Admin, name: ReleaseName) -> None:
+def watch_command(
+    out: Output, admin: Admin, name: ReleaseName, *, verbose: Verbose = False
+) -> None:
     """Show each step of a release until it has ended, or waits for a person.
 
     Exit code: 0 done, 1 refused or rolled back, 3 waits for a person.
     """
-    _watch_to_the_end(out, admin, find_release(admin, name)["location"])
+    _watch_to_the_end(out, admin, find_release(admin, name)["location"], verbose=verbose)
 
 
 @command("pilotlight abort ranker")
@@ -212,12 +224,18 @@ def abort_command(out: Output, admin: Admin, name: ReleaseName, timeout_s: Timeo
     ask_of_release(out, admin, "abort", name, timeout_s)
 
 
-@command("pilotlight rollback ranker")
+@command("pilotlight rollback ranker", "pilotlight rollback ranker.2.k3f9")
 def rollback_command(
     out: Output, admin: Admin, name: ReleaseName, timeout_s: Timeout = 600
 ) -> None:
-    """Move the traffic back to the version before."""
-    ask_of_release(out, admin, "rollback", name, timeout_s)
+    """Move the traffic back to the version before.
+
+    Of a release: from the version that it brought, where that serves; others may have followed.
+    """
+    release = find_release(admin, name)
+    model = wire.path("/v1/models/{model}", model=release["model"])
+    path = release["location"] if name == release["id"] else model
+    _carry_out(out, admin, f"{path}:rollback", timeout_s)
 
 
 def find_release(admin: Admin, name: str) -> dict[str, Any]:
@@ -235,14 +253,21 @@ def find_release(admin: Admin, name: str) -> dict[str, Any]:
 
 def ask_of_release(out: Output, admin: Admin, verb: str, name: str, timeout_s: float) -> None:
     """Ask, and show each step that is taken then."""
-    release = find_release(admin, name)
-    steps = _Steps(out, len(release["steps"]))
+    _carry_out(out, admin, f"{find_release(admin, name)['location']}:{verb}", timeout_s)
+
+
+def _carry_out(out: Output, admin: Admin, action: str, timeout_s: float) -> None:
+    """Of a model or a release; the answer says which release moves."""
+    asked = admin.ask(action)
+    release = admin.release(asked["release"])
+    before = (each for each in release["steps"] if moment(each["at"]) < moment(asked["created_at"]))
+    steps = _Steps(out, len(list(before)))
 
     def look(_operation: dict[str, Any]) -> None:
-        steps.further(admin.release(release["location"]))
+        steps.further(admin.release(asked["release"]))
 
-    with busy(out.console, f"{verb} of {release['model']}"):
-        ended = admin.wait(admin.ask(f"{release['location']}:{verb}"), timeout_s, look)
+    with busy(out.console, f"{asked['kind']} of {asked['model']}"):
+        ended = admin.wait(asked, timeout_s, look)
     out.show(ended, _done(ended))
 
 
@@ -253,15 +278,16 @@ def _done(operation: Body) -> str:
 class _Steps:
     """Says each step once, and when it cannot go on."""
 
-    def __init__(self, out: Output, shown: int) -> None:
+    def __init__(self, out: Output, shown: int, *, verbose: bool = False) -> None:
         self._out = out
         self._shown = shown
+        self._verbose = verbose
         self._stalled = False
 
     def further(self, release: Body) -> None:
         steps = release["steps"]
         for step in steps[self._shown :]:
-            self._out.say(step_view(release, step))
+            self._out.say(step_view(release, step, verbose=self._verbose))
         self._shown = len(steps)
         stalled = release["waits_for"] is not None and not may_say(release)
         if stalled and not self._stalled:
@@ -269,13 +295,18 @@ class _Steps:
         self._stalled = stalled
 
 
-def _watch_to_the_end(out: Output, admin: Admin, release: str, *, shown: int = 0) -> None:
+def _watch_to_the_end(
+    out: Output, admin: Admin, release: str, *, shown: int = 0, verbose: bool
+) -> None:
     """Leaves the command with the exit code of how the release ended."""
     try:
-        ended = _watch(out, admin, release, _Steps(out, shown))
+        ended = _watch(out, admin, release, _Steps(out, shown, verbose=verbose))
     except KeyboardInterrupt:
         out.say(f"the release goes on; look at {escape(release)}")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+    passed = passed_line(ended)
+    if passed is not None and not verbose:
+        out.say(passed)
     out.say(end_line(ended))
     if may_say(ended):
         raise typer.Exit(ExitCode.WAITS_FOR_A_PERSON)
