@@ -291,10 +291,16 @@ def moved(
     return replace(before, state=steps[-1][0], steps=(*before.steps, *added), **more)
 
 
-def raced(*, pairs: int = 50, slower: int = 0, far_slower: int = 0) -> Race:
+def raced(*, pairs: int = 50, slower: int = 0, far_slower: int = 0, far_faster: int = 0) -> Race:
     """Latencies of one shape: 1 ms against 1 ms, but for `slower` times 1.5 ms."""
     latest = [Pair(1.0, 1.5)] * slower + [Pair(1.0, 1.0)] * (pairs - slower)
-    return Race(pairs=pairs, slower=slower, far_slower=far_slower, latest=tuple(latest[-100:]))
+    return Race(
+        pairs=pairs,
+        slower=slower,
+        far_slower=far_slower,
+        far_faster=far_faster,
+        latest=tuple(latest[-100:]),
+    )
 
 
 def trial(*, base: int = 1, version: int = 2, **more: Any) -> Trial:

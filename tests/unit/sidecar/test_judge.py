@@ -271,6 +271,18 @@ def test_answers_that_are_rarely_slow_but_then_very_are_found_by_the_tail() -> N
     )
 
 
+@pytest.mark.parametrize(("far_faster", "ruling"), [(4, FAIL), (5, INCONCLUSIVE)])
+def test_a_tail_is_held_against_nobody_where_others_keep_the_machine_busy(
+    far_faster: int, ruling: Ruling
+) -> None:
+    """Then the base is far slower than the version, too, now and then."""
+    race = raced(pairs=300, slower=75, far_slower=75, far_faster=far_faster)
+    found = check(judge_comparison(trial(races={"batch 1": race}), DEFAULT_STRATEGY), "tail")
+
+    assert found.ruling is ruling
+    assert found.note.endswith("busy") == (ruling is INCONCLUSIVE)
+
+
 def test_latencies_that_may_be_anything_are_not_judged() -> None:
     slow = trial(races={"batch 8": raced(pairs=64, slower=64)})
     strategy = Strategy(latency_margin=None)
