@@ -14,7 +14,7 @@
         ├── NotFound            404
         ├── Conflict            409
         │   └── Stale           412: somebody else changed it meanwhile
-        ├── Invalid             400, 413, 422
+        ├── Invalid             400, 413, 415, 422
         ├── Quarantined         423: the model rests after failures, until `body.until`
         ├── RejectedVersion     423: the version was refused before, by `body.rejected_by`
         ├── TooManyWaiting      429
@@ -75,8 +75,10 @@ class StillRunning(OperationFailed, TimedOut):
 
     def __str__(self) -> str:
         now = self.operation
+        waits = "" if now.waits_for is None else f" and waits for {now.waits_for}"
         return (
-            f"{now.kind} of {now.model} goes on after {self.timeout_s:g} s; look at {now.location}"
+            f"{now.kind} of {now.model} goes on after {self.timeout_s:g} s{waits}; "
+            f"look at {now.location}"
         )
 
 
@@ -173,6 +175,7 @@ _BY_STATUS: dict[int, type[Problem]] = {
     409: Conflict,
     412: Stale,
     413: Invalid,
+    415: Invalid,
     422: Invalid,
     429: TooManyWaiting,
     503: Unavailable,

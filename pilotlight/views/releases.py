@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pilotlight.views import Body
 from pilotlight.views.listing import LABEL, MAY_LACK, NAME, WORDS, Listing
-from pilotlight.views.words import brief, clock, moment, numbers, seconds, span, spoken
+from pilotlight.views.words import brief, clock, counted, moment, seconds, span, spoken
 from sidecar.core.release import RESTING, ReleaseState
 from sidecar.core.verdict import Ruling
 
@@ -40,14 +40,26 @@ CSV_COLUMNS = (
 )
 
 
-def step_view(release: Body, step: Body) -> RenderableType:
-    """When it came, counted from the release's begin, and each check with its numbers."""
+def step_view(release: Body, step: Body, *, verbose: bool = False) -> RenderableType:
+    """When it came, counted from the release's begin, and each check that did not pass.
+
+    `verbose`: those that passed, too.
+    """
     since_s = (moment(step["at"]) - moment(release["steps"][0]["at"])).total_seconds()
     state = ReleaseState(step["state"])
     line = Text.assemble(
         (f"{since_s:8.1f} s  ", "dim"), (f"{state:<15} ", STYLES.get(state, "cyan")), step["note"]
     )
-    return Group(line, *(_evidence(each) for each in step["evidence"]))
+    shown = [each for each in step["evidence"] if verbose or each["ruling"] != Ruling.PASS]
+    return Group(line, *(_check(each, besides=step["note"]) for each in shown))
+
+
+def passed_line(release: Body) -> Text | None:
+    """How many checks passed in all of its steps, and where to read them; None without any."""
+    checks = (each for step in release["steps"] for each in step["evidence"])
+    passed = sum(each["ruling"] == Ruling.PASS for each in checks)
+    told = f"{counted(passed, 'check')} passed (pilotlight report {release['model']})"
+    return Text(told, "dim") if passed else None
 
 
 def progress_view(release: Body) -> RenderableType:
@@ -157,7 +169,7 @@ def _release(release: Body) -> RenderableType:
         ),
         Text(f"  {clock(release['steps'][0]['at'])}  {release['reason']}"),
         *(
-            _evidence(each, with_note=True)
+            _check(each)
             for step in release["steps"]
             for each in step["evidence"]
             if each["ruling"] != Ruling.PASS
@@ -183,12 +195,15 @@ def _took(release: Body) -> str:
     return f"{each}; {seconds(release['seconds'])} in all{so_far}" if each else "just begun"
 
 
-def _evidence(evidence: Body, *, with_note: bool = False) -> Text:
-    """The note is left out where the step says the same."""
-    ruling = Ruling(evidence["ruling"])
-    said = evidence["note"] if with_note else numbers(evidence["numbers"])
+def _check(evidence: Body, *, besides: str = "") -> Text:
+    """Its sentence, unless `besides` has that already."""
+    subject = evidence["check"].partition(": ")[2]
+    found = evidence["note"].removeprefix(f"{subject}: ")
     return Text.assemble(
-        f"{'':12}", (f"{ruling:<13} ", RULING_STYLES[ruling]), f"{evidence['check']}  ", said
+        f"{'':12}",
+        (f"{evidence['ruling']:<13} ", RULING_STYLES[Ruling(evidence["ruling"])]),
+        evidence["check"],
+        "" if found in besides else f"  {found}",
     )
 
 

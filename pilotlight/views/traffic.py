@@ -30,7 +30,8 @@ def traffic_view(body: Body) -> RenderableType:
             or_none(seen, lambda each: str(each["requests"])),
             or_none(seen, lambda each: _percent(each["percentage"])),
         )
-    lines = [Text(line) for line in _said(body["said"], body["effective"])]
+    lines = [Text(line, "yellow") for line in _not_loaded(body)]
+    lines += [Text(line) for line in _said(body["said"], body["effective"])]
     if body["comparison"] is not None:
         lines += [Text(line) for line in _compared(body["comparison"])]
     return Group(table, *lines) if table.row_count else Group(*lines)
@@ -67,6 +68,17 @@ def _said(said: Body, now: Body | None) -> Iterator[str]:
             yield f"{doing} {_percent(said[name])} of the requests; now {share}"
 
 
+def _not_loaded(body: Body) -> Iterator[str]:
+    """Which versions get nothing, and what loads them."""
+    for version in body["not_loaded"]:
+        release = f"pilotlight release {body['model']} {version}"
+        yield (
+            f"version {version} is not loaded: it gets no request until a release has proven it "
+            f"and loaded it beside the one that serves; `{release}`, with --shift and --soak for "
+            "shares of its own"
+        )
+
+
 def _compared(comparison: Body) -> Iterator[str]:
     versions = f"versions {comparison['serving']['version']} and {comparison['canary']['version']}"
     yield (
@@ -90,7 +102,7 @@ def _rows(gateway: Body) -> Iterator[tuple[str, str]]:
         away = "" if replica["joined"] else ", has not joined"
         where = f"HTTP {replica['http']}, gRPC {replica['grpc']}"
         yield f"replica {replica['name']}", f"{counted(replica['models'], 'model')}{away}; {where}"
-    yield "requests", counts(gateway["requests"], gateway["by_warmth"])
+    yield "requests", counts(gateway["requests"], gateway["by_outcome"])
     yield "waiting", counts(sum(gateway["waiting"].values()), gateway["waiting"])
     yield "streams", f"{gateway['open_streams']} open"
 

@@ -4,7 +4,7 @@
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -60,6 +60,7 @@ CODES = {
     ),
     "stale": Kind(412, "It was changed since it was read"),
     "body_too_large": Kind(413, "The body is too large"),
+    "not_sent_as_json": Kind(415, "The body is not sent as JSON"),
     "invalid_request": Kind(422, "Not a valid request"),
     "hot_models_do_not_fit": Kind(422, "The hot models do not fit together"),
     "invalid_page_token": Kind(422, "Not a page token of this list"),
@@ -82,6 +83,7 @@ _COMMON = (
     "not_authenticated",
     "forbidden",
     "body_too_large",
+    "not_sent_as_json",
     "invalid_request",
     "internal_error",
     "state_unavailable",
@@ -216,6 +218,8 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         found = error.errors()
+        if _is_unread(request, found):
+            return problem(request, "not_sent_as_json", _unread(request))
         if any(item["type"] == "json_invalid" for item in found):
             return problem(request, "malformed_body", str(found[0]["ctx"]["error"]))
         flaws = [_flaw(item) for item in found]
@@ -226,6 +230,29 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         code = _BY_STATUS[error.status_code]
         return problem(request, code, str(error.detail), headers=error.headers)
+
+
+def _is_unread(request: Request, found: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether there is a body that was not parsed, because it is not called JSON.
+
+    A page of another site can have a browser send a form or plain text, but no JSON.
+    """
+    is_there = any(item["loc"] == ("body",) and item["type"] != "missing" for item in found)
+    media = _media_type(request)
+    return is_there and media != "application/json" and not media.endswith("+json")
+
+
+def _unread(request: Request) -> str:
+    how = _media_type(request)
+    sent = f"as {how}" if how else "without a content type"
+    return (
+        f"the body is sent {sent}; send it as application/json: curl -H 'content-type: "
+        "application/json', or curl --json"
+    )
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _flaw(item: Mapping[str, Any]) -> Flaw:

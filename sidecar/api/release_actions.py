@@ -14,7 +14,6 @@ from sidecar.api.release_schemas import ReleaseRequest
 from sidecar.api.releases import known_release
 from sidecar.api.schemas import OperationBody
 from sidecar.core.fleet import OperationKind
-from sidecar.errors import Conflict
 from sidecar.runtime.records import Records
 from sidecar.runtime.releases import Releases
 
@@ -73,28 +72,29 @@ def release_action_routes(releases: Releases, records: Records) -> APIRouter:
         "/models/{model}:rollback",
         summary="Roll back",
         status_code=202,
-        responses=problems("unknown_model", "nothing_to_roll_back"),
+        responses=problems("unknown_model", "nothing_to_roll_back", "release_active"),
     )
     async def roll_back_model(model: str, response: Response, caller: Authorized) -> OperationBody:
-        """Move the traffic back to the version before; in place while that is loaded."""
+        """Move the traffic back to the version before; in place while that is loaded.
+
+        Releases that were refused since stand in nobody's way. `release` of the answer is the one
+        that goes back.
+        """
         return accepted(await releases.roll_back(model, actor=caller.name), response)
 
     @router.post(
         "/releases/{release_id}:rollback",
         summary="Roll a release back",
         status_code=202,
-        responses=problems("unknown_release", "unknown_model", "nothing_to_roll_back"),
+        responses=problems(
+            "unknown_release", "unknown_model", "nothing_to_roll_back", "release_active"
+        ),
     )
     async def roll_back(release_id: str, response: Response, caller: Authorized) -> OperationBody:
-        """Move the traffic back to the version before, unless another release has followed."""
+        """Move the traffic back to the version before: the model's newest, or what serves now."""
         release = await known_release(records, release_id)
-        newest = (await records.releases())[release.model]
-        if newest.id != release_id:
-            raise Conflict(
-                "nothing_to_roll_back",
-                f"release {release_id} was followed by {newest.id}; roll that one back",
-            )
-        return accepted(await releases.roll_back(release.model, actor=caller.name), response)
+        asked = await releases.roll_back(release.model, actor=caller.name, release_id=release_id)
+        return accepted(asked, response)
 
     @router.delete(
         "/models/{model}/versions/{version}/rejection",

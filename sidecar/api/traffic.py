@@ -12,7 +12,7 @@ from sidecar.api.preconditions import Conditional, tag
 from sidecar.api.problems import problems
 from sidecar.api.seen import refuse_unknown, seen, stored_model
 from sidecar.api.traffic_schemas import SteeringBody
-from sidecar.core.fleet import StoredModel
+from sidecar.core.fleet import Server, StoredModel
 from sidecar.core.steering import Steering
 from sidecar.core.traffic import Traffic
 from sidecar.errors import Conflict, Impossible
@@ -87,9 +87,17 @@ def traffic_routes(loop: Loop, requests: Requests, world: World, front: Front | 
             await requests.end_steering(model, expect=expect, actor=caller.name)
 
     def _answer(model: str, said: Steering, gateway: Front) -> SteeringBody:
-        counted = seen(loop).traffic.get(model, Traffic())
-        comparison = gateway.comparison(model)
-        return SteeringBody.of(model, said, world.router.applied, counted, comparison)
+        snapshot = seen(loop)
+        answering = snapshot.servers[Server.SERVING].answers(model)
+        serving = snapshot.serving.get(model)
+        return SteeringBody.of(
+            model,
+            said,
+            world.router.applied,
+            loadable=answering if serving is None else answering | {serving},
+            traffic=snapshot.traffic.get(model, Traffic()),
+            comparison=gateway.comparison(model),
+        )
 
     return router
 

@@ -1,7 +1,7 @@
 """What goes over the wire about the gateway and the requests that it answers."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import isfinite
 from typing import Self
 
@@ -22,13 +22,13 @@ from sidecar.runtime.route import Router
 class TrafficBody(BaseModel):
     """Requests for inference that the gateway has answered since it was started.
 
-    `by_code` has HTTP codes, and `grpc:` with those of gRPC. `by_warmth` tells `hit` from `cold`
+    `by_code` has HTTP codes, and `grpc:` with those of gRPC. `by_outcome` tells `hit` from `cold`
     and `joined`. The percentiles are of lately, and null when nothing was asked.
     """
 
     requests: int
     by_code: dict[str, int]
-    by_warmth: dict[str, int]
+    by_outcome: dict[str, int]
     p50_ms: float | None
     p99_ms: float | None
     open_streams: int
@@ -38,7 +38,7 @@ class TrafficBody(BaseModel):
         return cls(
             requests=traffic.requests,
             by_code=_sums((kind.code, count) for kind, count in traffic.answers.items()),
-            by_warmth=_by_warmth(traffic.answers),
+            by_outcome=_by_outcome(traffic.answers),
             p50_ms=traffic.p50_ms,
             p99_ms=traffic.p99_ms,
             open_streams=traffic.open_streams,
@@ -136,12 +136,15 @@ class SteeringBody(BaseModel):
 
     `effective` is what the gateway does: of the versions, those that answer; no mirror or sample
     unless canary holds the model. It follows what was said within moments, and is null until
-    the gateway has taken up routes. `comparison` is null before the first sample.
+    the gateway has taken up routes. `not_loaded` are versions with a weight that get no request
+    until a release has loaded them beside the one that serves. `comparison` is null before the
+    first sample.
     """
 
     model: str
     said: Steering
     effective: Steering | None
+    not_loaded: list[int]
     versions: list[VersionTraffic]
     comparison: ComparisonBody | None
 
@@ -151,14 +154,21 @@ class SteeringBody(BaseModel):
         model: str,
         said: Steering,
         routes: Routes | None,
+        *,
+        loadable: Collection[int],
         traffic: Traffic,
         comparison: Comparison | None,
     ) -> Self:
-        """`routes` are those in force."""
+        """`routes` are those in force; `loadable` versions answer, or do when they are asked."""
         return cls(
             model=model,
             said=said,
             effective=None if routes is None else _effective(routes, model, said),
+            not_loaded=sorted(
+                version
+                for version, weight in said.weights.items()
+                if weight and version not in loadable
+            ),
             versions=_by_version(traffic),
             comparison=None if comparison is None else ComparisonBody.of(comparison),
         )
@@ -199,7 +209,7 @@ class GatewayBody(BaseModel):
     replicas: list[RoutedReplica]
     routed_models: int
     requests: int
-    by_warmth: dict[str, int]
+    by_outcome: dict[str, int]
     open_streams: int
     waiting: dict[str, int]
 
@@ -219,7 +229,7 @@ class GatewayBody(BaseModel):
             replicas=[RoutedReplica.of(each) for each in routes.replicas] if routes else [],
             routed_models=len(routed_models(routes)),
             requests=answers.total(),
-            by_warmth=_by_warmth(answers),
+            by_outcome=_by_outcome(answers),
             open_streams=open_streams,
             waiting=waiting_requests(waiting),
         )
@@ -260,8 +270,8 @@ def _by_version(traffic: Traffic) -> list[VersionTraffic]:
     ]
 
 
-def _by_warmth(answers: Mapping[Answered, int]) -> dict[str, int]:
-    return _sums((kind.warmth, count) for kind, count in answers.items())
+def _by_outcome(answers: Mapping[Answered, int]) -> dict[str, int]:
+    return _sums((kind.outcome, count) for kind, count in answers.items())
 
 
 def _sums(counts: Iterable[tuple[str, int]]) -> dict[str, int]:

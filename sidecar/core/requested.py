@@ -12,6 +12,7 @@ from sidecar.core.release import (
     Asked,
     Release,
     ReleaseState,
+    release_id,
 )
 
 S = ReleaseState
@@ -74,6 +75,17 @@ def roll_back(release: Release, note: str, *, by: Asked, at_s: float) -> Release
     elif release.state is S.DONE and not release.keeps_one:
         state = S.RESTORING
     return release.entered(state, at_s=at_s, note=note, by=by)
+
+
+def way_back(release: Release, *, by: Asked, at_s: float) -> Release:
+    """A release of its own that goes back from what this one did; its record stays as it ended.
+
+    For one that is done and was followed by others: a model's newest record is the one that moves.
+    """
+    note = f"rollback of release {release.id} requested by {by.actor}"
+    turned = roll_back(release, note, by=by, at_s=at_s)
+    name = release_id(release.model, release.version, at_s)
+    return replace(turned, id=name, actor=by.actor, steps=turned.steps[-1:])
 
 
 def _promote(release: Release, operation: Operation, snapshot: Snapshot, now_s: float) -> Release:

@@ -4,10 +4,13 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from contract.strict import Strict
+from contract.strict import Strict, Written
 
 Version = Annotated[int, Field(ge=1)]
 Weight = Annotated[int, Field(ge=0)]
+HeaderName = Annotated[
+    str, Written(r"^[a-z0-9][a-z0-9-]{0,63}$", "a header's name in small letters, such as x-user")
+]
 
 
 class Steering(Strict):
@@ -20,7 +23,7 @@ class Steering(Strict):
     """
 
     weights: dict[Version, Weight] = Field(default_factory=dict)
-    sticky_header: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")] | None = None
+    sticky_header: HeaderName | None = None
     mirror: Annotated[int, Field(ge=0, le=100)] = 0
     sample: Annotated[int, Field(ge=0, le=100)] = 0
 

@@ -13,17 +13,18 @@ class Answered(NamedTuple):
     """A kind of answer.
 
     `version` is None where the request named none. `code` is that of HTTP, or `grpc:` and that
-    of gRPC. `warmth` is hit, cold, joined, or refused where no server was asked.
+    of gRPC. `outcome` is how the model was found: hit, cold, joined, or refused where no
+    server was asked.
     """
 
     version: int | None
     code: str
-    warmth: str
+    outcome: str
 
     @property
     def is_failure(self) -> bool:
         """Whether a server failed. What clients ask wrongly is not its fault."""
-        return self.warmth != "refused" and (self.code.startswith("5") or self.code in _FAILED)
+        return self.outcome != "refused" and (self.code.startswith("5") or self.code in _FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

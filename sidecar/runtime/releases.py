@@ -2,12 +2,23 @@
 
 import asyncio
 import time
+from contextlib import suppress
+from dataclasses import replace
 
 from contract.config import is_stateful
 from sidecar.core.events import Event, EventName
 from sidecar.core.fleet import Operation, OperationKind, StoredModel
-from sidecar.core.release import CAN_ROLL_BACK, RESTING, Release, admit, moved, release_id
-from sidecar.core.requested import can_heed
+from sidecar.core.release import (
+    CAN_ROLL_BACK,
+    RESTING,
+    Asked,
+    Release,
+    ReleaseState,
+    admit,
+    moved,
+    release_id,
+)
+from sidecar.core.requested import can_heed, way_back
 from sidecar.core.strategy import DEFAULT_STRATEGY, Strategy
 from sidecar.errors import Conflict, Impossible, RejectedVersion, StateConflict, UnknownObject
 from sidecar.runtime.requests import Requests, describe, new_operation, refuse_absent_version
@@ -63,25 +74,85 @@ class Releases:
             at_s=now_s,
             strategy=strategy,
         )
-        try:
-            await self._records.begin_release(release)
-        except StateConflict as error:
-            raise Conflict("release_active", f"{model} is being released: {error}") from error
-        await self._world.telemetry.record(moved(release))
+        await self._begin(release)
         operation = new_operation(OperationKind.RELEASE, model, actor, release_id=release.id)
         return await self._requests.begin(operation)
 
-    async def roll_back(self, model: str, *, actor: str) -> Operation:
-        """Move the traffic back to the version before the model's newest release."""
-        await self._requests.stored(model)
-        release = (await self._records.releases()).get(model)
-        if release is None or release.base is None or release.state not in CAN_ROLL_BACK:
+    async def roll_back(
+        self, model: str, *, actor: str, release_id: str | None = None
+    ) -> Operation:
+        """Move the traffic back to the version before.
+
+        That undoes the last move of the traffic. After one that went back already, `release_id`
+        has to name the release that brought the version which serves: asked twice, or just after
+        a version went back by itself, nothing goes back by two versions.
+        """
+        stored = await self._requests.stored(model)
+        newest = (await self._records.releases()).get(model)
+        if newest is None or newest.is_active or newest.state is ReleaseState.DONE:
+            return await self._turn_round(model, newest, release_id, actor)
+        if release_id == newest.id:
+            raise _nothing_to_roll_back(model, describe(newest))
+        followed = await self._followed(model, newest, release_id)
+        if followed.base not in stored.versions:
+            raise _nothing_to_roll_back(
+                model, f"version {followed.base}, which served before, is no longer in the store"
+            )
+        operation = new_operation(OperationKind.ROLLBACK, model, actor)
+        asked = Asked(actor, operation.id)
+        back = way_back(followed, by=asked, at_s=operation.created_at_s)
+        await self._begin(back)
+        return await self._requests.begin(replace(operation, release_id=back.id))
+
+    async def _turn_round(
+        self, model: str, newest: Release | None, release_id: str | None, actor: str
+    ) -> Operation:
+        if newest is None or newest.base is None or newest.state not in CAN_ROLL_BACK:
+            raise _nothing_to_roll_back(model, describe(newest))
+        if release_id not in (None, newest.id):
             raise Conflict(
                 "nothing_to_roll_back",
-                f"{model} has no release to roll back: {describe(release)}",
+                f"release {release_id} was followed by {newest.id}; roll that one back",
             )
-        operation = new_operation(OperationKind.ROLLBACK, model, actor, release_id=release.id)
+        operation = new_operation(OperationKind.ROLLBACK, model, actor, release_id=newest.id)
         return await self._requests.begin(operation)
+
+    async def _followed(self, model: str, newest: Release, release_id: str | None) -> Release:
+        """The release that brought the version which serves, and was followed by others."""
+        serving = (await self._records.serving()).get(model)
+        moves = sorted(
+            (
+                each
+                for each in await self._records.all_releases()
+                if each.model == model and each.state is not ReleaseState.REFUSED
+            ),
+            key=lambda each: each.steps[0].at_s,
+        )
+        done = [each for each in moves if each.state is ReleaseState.DONE]
+        brought = next((each for each in reversed(done) if each.version == serving), None)
+        if brought is None or brought.base is None:
+            raise _nothing_to_roll_back(model, describe(brought or newest))
+        if release_id not in (None, brought.id):
+            raise _nothing_to_roll_back(
+                model,
+                f"version {serving} serves since release {brought.id}, and not since {release_id}",
+            )
+        if release_id is None and moves[-1] is not brought:
+            raise _nothing_to_roll_back(
+                model,
+                f"{describe(moves[-1])}; to go back further, from version {serving} to "
+                f"{brought.base}: `pilotlight rollback {brought.id}`",
+            )
+        return brought
+
+    async def _begin(self, release: Release) -> None:
+        """Raises Conflict when the model is being released meanwhile."""
+        try:
+            await self._records.begin_release(release)
+        except StateConflict as error:
+            message = f"{release.model} is being released: {error}"
+            raise Conflict("release_active", message) from error
+        await self._world.telemetry.record(moved(release))
 
     async def ask(self, release_id: str, kind: OperationKind, *, actor: str) -> Operation:
         """Ask something of a release: to go on, to stand still, to end, to go back.
@@ -123,14 +194,16 @@ class Releases:
             return
         if active.version == version:
             raise Conflict("release_active", f"{model} is being released: {describe(active)}")
-        await self.ask(active.id, OperationKind.ABORT, actor=actor)
+        # One that goes back already, or has just ended, needs no abort.
+        with suppress(Conflict):
+            await self.ask(active.id, OperationKind.ABORT, actor=actor)
         deadline_s = time.monotonic() + SUPERSEDED_WITHIN_S
         while not await self._has_ended(active):
             if time.monotonic() > deadline_s:
                 raise Conflict(
                     "release_active",
-                    f"release {active.id} has been aborted for version {version}, but goes back "
-                    f"still after {SUPERSEDED_WITHIN_S:g} s; ask again when it has ended",
+                    f"release {active.id} makes way for version {version}, but goes back still "
+                    f"after {SUPERSEDED_WITHIN_S:g} s; ask again when it has ended",
                 )
             await asyncio.sleep(LOOK_EVERY_S)
 
@@ -163,6 +236,10 @@ class Releases:
                 f"version {version} of {model} does not take the requests that version "
                 f"{serving} takes: {'; '.join(changes)}; publish it as a model of its own",
             )
+
+
+def _nothing_to_roll_back(model: str, why: str) -> Conflict:
+    return Conflict("nothing_to_roll_back", f"{model} has no release to roll back: {why}")
 
 
 def refuse_shift(strategy: Strategy, router: Router, *models: StoredModel) -> None:

@@ -47,13 +47,13 @@ def traffic_gauges(traffic: Mapping[str, Traffic], named: Sequence[str]) -> Iter
 def _by_code(traffic: Mapping[str, Traffic]) -> Metric:
     family = CounterMetricFamily(
         "pilotlight_gateway_requests",
-        "Requests for inference by protocol, its status code, and how warm the model was found.",
-        labels=["protocol", "code", "warmth"],
+        "Requests for inference by protocol, its status code, and how the model was found.",
+        labels=["protocol", "code", "outcome"],
     )
     counts: Counter[tuple[str, str, str]] = Counter()
     for seen in traffic.values():
         for kind, count in seen.answers.items():
-            counts[(*_code(kind), kind.warmth)] += count
+            counts[(*_code(kind), kind.outcome)] += count
     for labels, count in sorted(counts.items()):
         family.add_metric(labels, count)
     return family
@@ -62,7 +62,7 @@ def _by_code(traffic: Mapping[str, Traffic]) -> Metric:
 def _outcomes(seen: Traffic) -> Counter[str]:
     found: Counter[str] = Counter()
     for kind, count in seen.answers.items():
-        found[FAILED if kind.is_failure else kind.warmth] += count
+        found[FAILED if kind.is_failure else kind.outcome] += count
     return found
 
 

@@ -292,3 +292,32 @@ def test_shares_that_are_none_are_refused(text: str) -> None:
 def test_a_duration_without_a_unit_is_refused() -> None:
     with pytest.raises(typer.BadParameter, match="'60' is no duration; write for example '30s'"):
         parse_duration("60")
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+async def test_a_rollback_shows_how_the_version_that_serves_goes_back(
+    served: Served, *, by_id: bool
+) -> None:
+    await with_models(served)
+    promoted = await begun(served, QUICK, state="done")
+    publish(served.rig.store, "m", 3, tier="hot", scale=2.02)
+    assert (await said(served, "release", "m", "3"))[0] == 1
+
+    told = await lines(served, "rollback", promoted["id"] if by_id else "m")
+
+    assert [line.split()[2] for line in told[:-1]] == ["restoring", "rolling_back", "rolled_back"]
+    assert told[-1] == "done: rollback of m"
+    assert await served.rig.recorded() == 1
+
+
+async def test_all_checks_are_shown_where_somebody_asks_for_them(served: Served) -> None:
+    await with_models(served)
+    await begun(served, {**QUICK, "latency_margin": 20.0}, state="done")
+
+    _, brief = await said(served, "watch", "m")
+    _, told = await said(served, "watch", "m", "-v")
+
+    passed = [each for each in told if each.split()[0] == "pass"]
+    assert brief[-2] == f"{len(passed)} checks passed (pilotlight report m)"
+    assert len(told) == len(brief) - 1 + len(passed)
+    assert any("latency: " in each and " pairs, " in each for each in passed)

@@ -11,6 +11,7 @@ from pilotlight.views.releases import (
     history_rows,
     history_view,
     may_say,
+    passed_line,
     progress_view,
     step_view,
 )
@@ -70,13 +71,42 @@ def release(*steps: dict[str, Any], **changes: Any) -> dict[str, Any]:
 BEGIN = step("admitted", 0.0, 0.5)
 
 
-def test_a_step_shows_when_it_came_and_each_check_with_its_numbers() -> None:
+def test_a_step_shows_when_it_came_and_what_did_not_pass() -> None:
     failed = step("refused", 12.25, None, evidence=[check(), check("fail", check="leak")])
 
     assert lines(step_view(release(BEGIN, failed), failed)) == [
         "    12.2 s  refused         came to [refused]",
-        "            pass          latency: [8]  pairs 64, slower 95 %, base 4 ms, limit infinite",
-        "            fail          leak  pairs 64, slower 95 %, base 4 ms, limit infinite",
+        "            fail          leak  batch [8]: slower in 61 of 64 pairs",
+    ]
+
+
+def test_a_step_shows_every_check_where_it_is_asked_to() -> None:
+    named = check(check="latency: batch [8]")
+    passed = step("soaking", 12.25, evidence=[named, check(check="tail", note="2 of 9")])
+
+    assert lines(step_view(release(BEGIN, passed), passed, verbose=True))[1:] == [
+        "            pass          latency: batch [8]  slower in 61 of 64 pairs",
+        "            pass          tail  2 of 9",
+    ]
+
+
+def test_what_passed_is_counted_over_all_steps() -> None:
+    soaking = step("soaking", 1.0, evidence=[check(), check("fail")])
+
+    counted = passed_line(release(step("comparing", 0.5, evidence=[check()]), soaking))
+
+    assert counted is not None
+    assert counted.plain == "2 checks passed (pilotlight report m)"
+    assert passed_line(release(BEGIN)) is None
+
+
+def test_what_a_step_says_is_not_said_again_by_its_checks() -> None:
+    note = "on canary: batch [8]: slower in 61 of 64 pairs"
+    failed = step("refused", 1.0, None, note=note, evidence=[check("fail")])
+
+    assert lines(step_view(release(BEGIN, failed), failed)) == [
+        f"     1.0 s  refused         {note}",
+        "            fail          latency: [8]",
     ]
 
 
@@ -127,14 +157,6 @@ def test_a_release_that_cannot_go_on_says_what_it_waits_for() -> None:
     stalled = release(step("canary_loading", 1.0), waits_for="canary: no answer")
 
     assert lines(progress_view(stalled)) == ["canary_loading, waits for canary: no answer"]
-
-
-def test_a_small_error_is_not_rounded_to_nothing() -> None:
-    failed = check(numbers={"largest_error": 1.234e-6, "limit_error": None})
-
-    assert lines(step_view(release(BEGIN), step("refused", 1.0, evidence=[failed])))[1].endswith(
-        "largest error 1.23e-06, limit error infinite"
-    )
 
 
 def test_history_tells_who_when_why_and_how_long_but_not_what_went_well() -> None:

@@ -142,6 +142,35 @@ def test_what_the_framework_refuses_is_a_problem_too(tmp_path: Path) -> None:
     ask(tmp_path, story)
 
 
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ("application/x-www-form-urlencoded", "as application/x-www-form-urlencoded"),
+        ("text/plain; charset=utf-8", "as text/plain"),
+        (None, "without a content type"),
+    ],
+)
+def test_a_body_that_is_not_called_json_changes_nothing_and_says_how_to_send_it(
+    tmp_path: Path, sent: str | None, said: str
+) -> None:
+    async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
+        headers = {} if sent is None else {"content-type": sent}
+        path, content = "/v1/models/m/releases", b'{"version": 2}'
+        answer = await client.post(path, content=content, headers=headers)
+        assert (answer.status_code, problem_in(answer)["code"]) == (415, "not_sent_as_json")
+        assert problem_in(answer)["detail"] == (
+            f"the body is sent {said}; send it as application/json: curl -H 'content-type: "
+            "application/json', or curl --json"
+        )
+        assert (await rig.newest_release()).version == 1
+
+        headers = {"content-type": "Application/JSON; charset=utf-8"}
+        answer = await client.post(path, content=content, headers=headers)
+        assert answer.status_code == 202
+
+    ask(tmp_path, story)
+
+
 def test_each_flaw_of_a_request_is_pointed_at(tmp_path: Path) -> None:
     async def story(_rig: Rig, client: httpx2.AsyncClient) -> None:
         answer = await client.post("/v1/models/m/releases", json={"version": 0})

@@ -297,6 +297,38 @@ def test_a_release_that_was_followed_is_not_rolled_back(tmp_path: Path) -> None:
     ask(tmp_path, story)
 
 
+@pytest.mark.parametrize("by_name", [False, True])
+def test_traffic_goes_back_from_the_version_that_serves_though_another_was_refused(
+    tmp_path: Path, *, by_name: bool
+) -> None:
+    async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
+        first = await begun(client)
+        await come_to(rig, S.DONE)
+        publish(rig.store, "m", 3, tier="hot", scale=2.02)
+        second = await begun(client, version=3)
+        await come_to(rig, S.REFUSED)
+
+        path = first["location"] if by_name else "/v1/models/m"
+        asked = (await client.post(f"{path}:rollback")).json()
+        assert await ended(rig, client, asked) is None
+
+        assert (await rig.recorded(), rig.serving.ready("m")) == (1, {1})
+        back = (await client.get(asked["release"])).json()
+        assert [step["state"] for step in back["steps"]] == [
+            "restoring",
+            "rolling_back",
+            "rolled_back",
+        ]
+        listed = (await client.get("/v1/releases?model=m")).json()["releases"]
+        assert [each["id"] for each in listed][:3] == [back["id"], second["id"], first["id"]]
+        assert [each["state"] for each in listed][:3] == ["rolled_back", "refused", "done"]
+        status, code, detail = await problem(client, "/v1/models/m:rollback")
+        assert (status, code) == (409, "nothing_to_roll_back")
+        assert detail.endswith("version 1 is its first")
+
+    ask(tmp_path, story)
+
+
 def test_only_the_newest_release_goes_back_and_only_to_a_version_before(tmp_path: Path) -> None:
     async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
         back = functools.partial(rig.sidecar.releases.ask, kind=OperationKind.ROLLBACK, actor="api")
@@ -384,6 +416,7 @@ def test_a_rejected_version_is_released_again_only_when_it_was_cleared(tmp_path:
         await asyncio.sleep(2)
         body = (await client.get("/v1/models/m")).json()
         assert body["rejected_versions"] == {"2": "slower"}
+        assert body["pending_version"] is None
 
         path = "/v1/models/m/versions/2/rejection"
         assert (await client.delete(path)).status_code == 204

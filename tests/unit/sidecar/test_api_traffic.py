@@ -34,10 +34,10 @@ FRONT = Front(http="0.0.0.0:8000", grpc="0.0.0.0:8001", can_mirror=True)
 NOTHING = Steering().model_dump(mode="json")
 ANSWERED = Traffic(
     answers={
-        Answered(version=None, code="200", warmth="hit"): 5,
-        Answered(version=1, code="grpc:0", warmth="hit"): 2,
-        Answered(version=2, code="200", warmth="joined"): 1,
-        Answered(version=2, code="grpc:0", warmth="cold"): 2,
+        Answered(version=None, code="200", outcome="hit"): 5,
+        Answered(version=1, code="grpc:0", outcome="hit"): 2,
+        Answered(version=2, code="200", outcome="joined"): 1,
+        Answered(version=2, code="grpc:0", outcome="cold"): 2,
     },
     p50_ms=1.5,
     p99_ms=12.0,
@@ -152,6 +152,7 @@ def test_steering_is_replaced_for_the_state_that_was_read_and_ended(tmp_path: Pa
             "model": "m",
             "said": NOTHING,
             "effective": NOTHING,
+            "not_loaded": [],
             "versions": [],
             "comparison": None,
         }
@@ -190,6 +191,39 @@ def test_the_audit_tells_who_steers_and_how(tmp_path: Path) -> None:
             Steering(weights={1: 1}).model_dump_json(),
             Steering().model_dump_json(),
         ]
+
+    ask(tmp_path, story)
+
+
+def test_the_answer_says_which_versions_get_nothing_until_a_release_loads_them(
+    tmp_path: Path,
+) -> None:
+    async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
+        said = await put(client, {"weights": {"1": 95, "2": 5}}, NEW)
+        assert said.json()["not_loaded"] == [2]
+        assert (await put(client, {"weights": {"1": 1, "2": 0}})).json()["not_loaded"] == []
+
+        await put(client, {"weights": {"1": 95, "2": 5}})
+        async with releasing(rig), asyncio.timeout(60):
+            while (await client.get(TRAFFIC)).json()["not_loaded"]:  # noqa: ASYNC110  (nobody sets an event)
+                await asyncio.sleep(0.01)
+
+        await rig.until(lambda: rig.serving.ready("m") == {2}, "version 2 serves alone")
+        assert (await client.get(TRAFFIC)).json()["not_loaded"] == [1]
+
+    ask(tmp_path, story)
+
+
+def test_the_version_of_a_cold_model_is_loaded_by_its_next_request(tmp_path: Path) -> None:
+    async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
+        await rig.sidecar.requests.load("c", actor="ann")
+        await rig.until(lambda: rig.serving.ready("c") == {1}, "it is loaded")
+        await rig.at_rest()
+        await rig.sidecar.requests.unload("c", actor="ann")
+        await rig.until(lambda: rig.serving.ready("c") == set(), "it is unloaded")
+
+        said = await client.put("/v1/models/c/traffic", json={"weights": {"1": 1}}, headers=NEW)
+        assert said.json()["not_loaded"] == []
 
     ask(tmp_path, story)
 
@@ -345,7 +379,7 @@ def test_a_viewer_looks_and_does_not_steer(tmp_path: Path) -> None:
 # What was counted.
 
 
-def test_requests_are_told_by_version_code_and_warmth(tmp_path: Path) -> None:
+def test_requests_are_told_by_version_code_and_outcome(tmp_path: Path) -> None:
     async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
         gateway_of(rig).counted["m"] = ANSWERED
         await asyncio.sleep(2)
@@ -358,12 +392,12 @@ def test_requests_are_told_by_version_code_and_warmth(tmp_path: Path) -> None:
         counted = {
             "requests": 10,
             "by_code": {"200": 6, "grpc:0": 4},
-            "by_warmth": {"cold": 2, "hit": 7, "joined": 1},
+            "by_outcome": {"cold": 2, "hit": 7, "joined": 1},
             "p50_ms": 1.5,
             "p99_ms": 12.0,
             "open_streams": 3,
         }
-        quiet = {**dict.fromkeys(counted, 0), "by_code": {}, "by_warmth": {}}
+        quiet = {**dict.fromkeys(counted, 0), "by_code": {}, "by_outcome": {}}
         quiet |= {"p50_ms": None, "p99_ms": None}
         assert (await client.get("/v1/models/m")).json()["traffic"] == counted
         listed = (await client.get("/v1/models")).json()["models"]
@@ -400,7 +434,7 @@ def test_the_gateway_tells_replicas_totals_and_who_waits(tmp_path: Path) -> None
             ],
             "routed_models": 1,
             "requests": 20,
-            "by_warmth": {"cold": 4, "hit": 14, "joined": 2},
+            "by_outcome": {"cold": 4, "hit": 14, "joined": 2},
             "open_streams": 6,
             "waiting": {},
         }

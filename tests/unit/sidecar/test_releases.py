@@ -311,6 +311,25 @@ def test_a_release_that_goes_on_is_ended_before_another_takes_its_place(
     run_virtually(story())
 
 
+def test_a_release_that_goes_back_by_itself_is_waited_for_by_what_takes_its_place(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        desk = Desk(tmp_path)
+        first = release(S.ROLLING_BACK, at_s=1.0)
+        await desk.serve(found=first)
+        asking = asyncio.create_task(desk.releases.begin("m", 4, actor="ann", supersede=True))
+        await asyncio.sleep(1.0)
+        await desk.stands(first.entered(S.ROLLED_BACK, at_s=2.0, note="answers were worse"))
+
+        asked = await asking
+
+        assert await desk.records.operations() == (asked,)
+        assert (await desk.newest()).version == 4
+
+    run_virtually(story())
+
+
 def test_a_release_that_takes_long_to_end_is_not_waited_for(tmp_path: Path) -> None:
     async def story() -> None:
         desk = Desk(tmp_path)
@@ -324,8 +343,8 @@ def test_a_release_that_takes_long_to_end_is_not_waited_for(tmp_path: Path) -> N
         assert waited_s == pytest.approx(SUPERSEDED_WITHIN_S, abs=0.1)
         assert caught.value.code == "release_active"
         assert caught.value.detail == (
-            "release m.2 has been aborted for version 4, but goes back still after 25 s; ask "
-            "again when it has ended"
+            "release m.2 makes way for version 4, but goes back still after 25 s; ask again when "
+            "it has ended"
         )
         assert [each.kind for each in await desk.records.operations()] == [K.ABORT]
         assert (await desk.newest()).version == 2
@@ -485,3 +504,76 @@ async def test_a_first_version_has_nothing_to_go_back_to(desk: Desk) -> None:
     refused = await desk.refused(desk.releases.roll_back("m", actor="a"))
 
     assert refused.detail == "m has no release to roll back: version 1 is its first"
+
+
+async def serves_2_after(desk: Desk, *ended: Release) -> Release:
+    """The release that brought version 2, which serves, and was followed by these."""
+    brought = release(S.DONE, at_s=1.0)
+    await desk.serve(2, found=brought)
+    for each in ended:
+        await desk.records.begin_release(each)
+    return brought
+
+
+REFUSED = release(S.REFUSED, version=4, base=2, at_s=2.0)
+WENT_BACK = release(S.ROLLED_BACK, version=3, base=2, at_s=1.5)
+
+
+async def test_a_refused_release_does_not_stand_in_the_way_back(desk: Desk) -> None:
+    brought = await serves_2_after(desk, REFUSED)
+
+    asked = await desk.releases.roll_back("m", actor="ann")
+
+    back = await desk.newest()
+    assert (asked.kind, asked.release_id) == (K.ROLLBACK, back.id)
+    assert (back.state, back.version, back.base, back.actor) == (S.RESTORING, 2, 1, "ann")
+    assert back.reason == "rollback of release m.2 requested by ann"
+    assert back.has_heeded(asked.id)
+    assert await desk.records.release(brought.id) == brought
+    assert await desk.records.release(REFUSED.id) == REFUSED
+    told = [event.name for event in desk.state.events]
+    assert told == [EventName.RELEASE_MOVED, EventName.OPERATION_ACCEPTED]
+
+
+@pytest.mark.parametrize("since", [(WENT_BACK,), (WENT_BACK, REFUSED)])
+async def test_to_go_back_twice_the_release_has_to_be_named(
+    desk: Desk, since: tuple[Release, ...]
+) -> None:
+    brought = await serves_2_after(desk, *since)
+
+    refused = await desk.refused(desk.releases.roll_back("m", actor="a"))
+    assert (refused.code, refused.detail) == (
+        "nothing_to_roll_back",
+        "m has no release to roll back: release m.3 of version 3 is rolled_back; to go back "
+        "further, from version 2 to 1: `pilotlight rollback m.2`",
+    )
+
+    await desk.releases.roll_back("m", actor="a", release_id=brought.id)
+    assert ((await desk.newest()).version, (await desk.newest()).base) == (2, 1)
+
+
+async def test_only_what_brought_the_version_that_serves_goes_back(desk: Desk) -> None:
+    await serves_2_after(desk, WENT_BACK, REFUSED)
+
+    refused = await desk.refused(desk.releases.roll_back("m", actor="a", release_id=WENT_BACK.id))
+    assert refused.detail.endswith("version 2 serves since release m.2, and not since m.3")
+    refused = await desk.refused(desk.releases.roll_back("m", actor="a", release_id=REFUSED.id))
+    assert refused.detail.endswith("release m.4 of version 4 is refused")
+
+
+async def test_nothing_goes_back_to_a_version_that_the_store_has_lost(desk: Desk) -> None:
+    await desk.serve(2, found=release(S.DONE, base=7, at_s=1.0))
+    await desk.records.begin_release(REFUSED)
+
+    refused = await desk.refused(desk.releases.roll_back("m", actor="a"))
+
+    assert refused.detail.endswith("version 7, which served before, is no longer in the store")
+
+
+async def test_of_the_releases_that_brought_it_the_newest_goes_back(desk: Desk) -> None:
+    again = replace(release(S.DONE, base=4, at_s=1.8), id="m.2.again")
+    await serves_2_after(desk, release(S.DONE, version=4, base=2, at_s=1.5), again, REFUSED)
+
+    await desk.releases.roll_back("m", actor="a")
+
+    assert (await desk.newest()).base == 4

@@ -4,8 +4,15 @@ import pytest
 
 from sidecar.core.fleet import OperationKind, Snapshot
 from sidecar.core.operations import settle
-from sidecar.core.release import BEFORE_PROMOTION, PROMOTED, RESTING, Release, ReleaseState
-from sidecar.core.requested import can_heed, heeded
+from sidecar.core.release import (
+    BEFORE_PROMOTION,
+    PROMOTED,
+    RESTING,
+    Asked,
+    Release,
+    ReleaseState,
+)
+from sidecar.core.requested import can_heed, heeded, way_back
 from sidecar.core.strategy import Copies, Strategy
 from tests.builders import NOW_S, holding, model, operation, release, snapshot
 
@@ -51,6 +58,22 @@ def test_where_one_copy_is_kept_nothing_is_brought_back_beside_the_other() -> No
     done = release(S.DONE, strategy=Strategy(copies=Copies.ONE_AT_A_TIME))
 
     assert after(done, K.ROLLBACK).state is S.ROLLING_BACK
+
+
+@pytest.mark.parametrize(
+    ("copies", "state"), [(Copies.BOTH, S.RESTORING), (Copies.ONE_AT_A_TIME, S.ROLLING_BACK)]
+)
+def test_a_way_back_is_a_release_of_its_own_that_begins_where_a_rollback_does(
+    copies: Copies, state: ReleaseState
+) -> None:
+    done = release(S.DONE, strategy=Strategy(copies=copies))
+
+    back = way_back(done, by=Asked("bob", "o1"), at_s=NOW_S + 1)
+
+    (step,) = back.steps
+    assert (back.state, step.at_s, step.operation) == (state, NOW_S + 1, "o1")
+    assert (back.id != done.id, back.version, back.base) == (True, done.version, done.base)
+    assert back.turned_round_since(NOW_S + 1)
 
 
 @pytest.mark.parametrize(
