@@ -12,15 +12,19 @@ from contract.files import reading
 
 # tritonclient ships no type stubs for its messages.
 ModelConfig = Any
-KIND_CPU = 2
-"""`ModelInstanceGroup.KIND_CPU` of Triton's schema."""
+KIND_GPU, KIND_CPU = 1, 2
+"""`ModelInstanceGroup.KIND_GPU` and `KIND_CPU` of Triton's schema."""
 CACHED_CONFIGS = 16_384
 
 
 class InstanceGroup(NamedTuple):
-    """`size` instances on the CPU, or on each of `gpus`; without any, on each there is."""
+    """`size` instances on the CPU, or on each of `gpus`; without any, on each there is.
+
+    `needs_gpu`: where the server lacks the GPU, Triton refuses the model.
+    """
 
     on_cpu: bool
+    needs_gpu: bool
     gpus: tuple[int, ...]
     size: int
 
@@ -59,7 +63,12 @@ def parse_config(text: str, origin: str) -> ModelConfig:
 def instance_groups(text: str) -> tuple[InstanceGroup, ...]:
     """Of a `config.pbtxt`; raises InvalidArtifact as `parse_config` does."""
     return tuple(
-        InstanceGroup(group.kind == KIND_CPU, tuple(group.gpus), max(1, group.count))
+        InstanceGroup(
+            on_cpu=group.kind == KIND_CPU,
+            needs_gpu=group.kind == KIND_GPU or bool(group.gpus),
+            gpus=tuple(group.gpus),
+            size=max(1, group.count),
+        )
         for group in parse_config(text, "its config.pbtxt").instance_group
     )
 

@@ -18,6 +18,7 @@ from grpc import StatusCode
 from starlette.responses import Response
 
 from sidecar.core.activation import Heat
+from sidecar.core.memory import shortage
 from sidecar.errors import (
     DoesNotFit,
     HeldTooLong,
@@ -34,6 +35,8 @@ RETRY_PAUSED_S = 5.0
 # A gRPC client takes 8 KiB of trailers; percent-encoded, and again in the details, this fits.
 MAX_GRPC_TEXT = 1000
 
+# Names of other models are not for every client.
+_FOR_OPERATORS = {"blocked_by"}
 _FINAL = {"x-envoy-ratelimited": "1", "x-warmth": "refused"}
 # The gateway does not count these: anybody can make up names.
 _UNKNOWN = {**_FINAL, "x-warmth": "unknown"}
@@ -151,17 +154,32 @@ def refusal(model: str, error: Exception, now_s: float) -> Answer:
     if not isinstance(error, RequestRefused) or type(error) not in _KINDS:
         return CRASHED
     status, grpc_code = _KINDS[type(error)]
-    is_unknown = isinstance(error, UnknownObject)
     return Answer(
         status=status,
         grpc_code=grpc_code,
         code=error.code,
-        # Triton's own words: clients look for them.
-        text=_unknown(model, error) if is_unknown else error.detail,
-        headers=_UNKNOWN if is_unknown else _FINAL,
-        members=error.members,
+        text=_text(model, error),
+        headers=_UNKNOWN if isinstance(error, UnknownObject) else _FINAL,
+        members={name: each for name, each in error.members.items() if name not in _FOR_OPERATORS},
         retry_after_s=_retry_after_s(error, now_s),
     )
+
+
+def _text(model: str, error: RequestRefused) -> str:
+    if isinstance(error, UnknownObject):
+        # Triton's own words: clients look for them.
+        return _unknown(model, error)
+    match error.members:
+        case {
+            "device": str() as device,
+            "needed_bytes": int() as needed_bytes,
+            "free_bytes": int() as free_bytes,
+            "evictable_bytes": int() as evictable_bytes,
+        }:
+            lacks = shortage(device, needed_bytes, free_bytes, evictable_bytes)
+            return f"{model} {lacks}; who runs it can see why (`pilotlight explain {model}`)"
+        case _:
+            return error.detail
 
 
 def _unknown(model: str, error: RequestRefused) -> str:

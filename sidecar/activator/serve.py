@@ -9,13 +9,13 @@ from types import TracebackType
 import grpc
 import uvicorn
 
+from contract.files import reason_of
 from sidecar.activator.grpc import GrpcDoor
 from sidecar.activator.holding import Holding
 from sidecar.activator.http import HttpDoor
 from sidecar.activator.samples import Samples
 from sidecar.errors import InvalidSettings
 from sidecar.runtime.hold import Hold
-from sidecar.settings import reason_of
 
 Address = tuple[str, int]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -24,8 +25,9 @@ class ProcessMeter:
     number of processes that map it. So mapped weights count, split among those that share them,
     and files that are only cached do not. One read takes about 1 ms per process.
 
-    `by_model` holds the stubs of Triton's Python backend, with their children; models of other
-    backends live inside the server's own process. GPUs are for `MetricsMeter`: NVML would be
+    `by_model` holds the stubs of Triton's Python backend, with their children, `alone_by_model`
+    their unique set sizes, the pages that no other process maps; models of other backends live
+    inside the server's own process. GPUs are for `MetricsMeter`: NVML would be
     one more package and tells no more of a model than Triton's metrics.
     """
 
@@ -48,30 +50,28 @@ class ProcessMeter:
 
 def _reading(server: psutil.Process) -> Reading:
     memory = memory_of(server.pid)
-    total = _held_bytes(server)
+    total = server.memory_full_info().pss
     models: dict[int, str] = {}
-    by_model: dict[str, int] = {}
+    by_model, alone_by_model = Counter[str](), Counter[str]()
     # Parents come before their children.
     for process in server.children(recursive=True):
         try:
-            held = _held_bytes(process)
+            held = process.memory_full_info()
             model = _model(process.cmdline()) or models.get(process.ppid())
         except psutil.NoSuchProcess:
             continue
-        total += held
+        total += held.pss
         if model is not None:
             models[process.pid] = model
-            by_model[model] = by_model.get(model, 0) + held
+            by_model[model] += held.pss
+            alone_by_model[model] += held.uss
     return Reading(
         capacity_bytes=memory.capacity_bytes,
         used_bytes=memory.used_bytes,
         server_bytes=total,
         by_model=by_model,
+        alone_by_model=alone_by_model,
     )
-
-
-def _held_bytes(process: psutil.Process) -> int:
-    return int(process.memory_full_info().pss)
 
 
 def _model(command: list[str]) -> str | None:

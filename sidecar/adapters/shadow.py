@@ -219,7 +219,10 @@ class ShadowMeter:
     async def read(self) -> Mapping[Device, Reading]:
         return {
             device: replace(
-                reading, server_bytes=None, by_model=_translated(reading.by_model, shadowed)
+                reading,
+                server_bytes=None,
+                by_model=_translated(reading.by_model, shadowed),
+                alone_by_model=_translated(reading.alone_by_model, shadowed),
             )
             for device, reading in (await self._meter.read()).items()
         }

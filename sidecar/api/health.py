@@ -10,13 +10,13 @@ from sidecar.api.schemas import Alive, HealthCheck, Readiness, Startup
 from sidecar.core.health import findings
 from sidecar.core.status import unready
 from sidecar.runtime.loop import Loop
-from sidecar.runtime.telemetry import Telemetry
+from sidecar.runtime.world import World
 
 # Much longer than any cycle, and than the timeout of a call to a Triton that hangs.
 STALE_AFTER_S = 60.0
 
 
-def health_routes(loop: Loop, telemetry: Telemetry) -> APIRouter:
+def health_routes(loop: Loop, world: World) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/livez", summary="Whether the process answers")
@@ -49,11 +49,15 @@ def health_routes(loop: Loop, telemetry: Telemetry) -> APIRouter:
             str | None, Query(description="Given, with any value: also list what is right.")
         ] = None,
     ) -> Readiness:
-        """200 when every hot model is loaded, warmed and probed; what cold ones do is no matter."""
+        """200 when every hot model is loaded, warmed, probed and routed, whatever cold ones do."""
         if loop.snapshot is None or loop.snapshot_age_s > STALE_AFTER_S:
             missing = [loop.problem or f"the last look is {loop.snapshot_age_s:.0f} s old"]
         else:
-            missing = unready(loop.snapshot)
+            unrouted = world.router.unrouted(loop.snapshot.hot_models())
+            missing = unready(loop.snapshot, loop.plan.blocked) or [
+                f"{model}: the gateway does not send its requests to the server yet"
+                for model in unrouted
+            ]
         response.status_code = 503 if missing else 200
         return Readiness(
             ready=not missing,
@@ -67,7 +71,7 @@ def health_routes(loop: Loop, telemetry: Telemetry) -> APIRouter:
         response_class=PlainTextResponse,
     )
     async def metrics() -> Response:
-        return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(world.telemetry.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router
 
@@ -80,7 +84,9 @@ def _checks(loop: Loop) -> list[HealthCheck]:
         ok=loop.problem is None and age_s is not None and age_s <= STALE_AFTER_S,
         detail=loop.problem or last_look,
     )
-    found = findings(loop.snapshot, loop.policy) if loop.snapshot else ()
+    found = (
+        findings(loop.snapshot, loop.policy, loop.plan.blocked, loop.now_s) if loop.snapshot else ()
+    )
     return [
         cycle,
         *(HealthCheck(name=each.name, ok=each.ok, detail=each.detail) for each in found),

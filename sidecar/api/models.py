@@ -26,7 +26,7 @@ AT_ONCE = 100
 
 def model_routes(loop: Loop, front: Front | None, journal: Journal) -> APIRouter:
     router = APIRouter(prefix="/v1/models", tags=["models"])
-    view = _View(front, AuditedColdStarts(journal))
+    view = _View(loop, front, AuditedColdStarts(journal))
 
     @router.get("", summary="List models", responses=problems("invalid_page_token"))
     async def list_models(
@@ -79,7 +79,8 @@ def model_routes(loop: Loop, front: Front | None, journal: Journal) -> APIRouter
 class _View:
     """Models as they go over the wire."""
 
-    def __init__(self, front: Front | None, cold_starts: AuditedColdStarts) -> None:
+    def __init__(self, loop: Loop, front: Front | None, cold_starts: AuditedColdStarts) -> None:
+        self._loop = loop
         self._front = front
         self._cold_starts = cold_starts
 
@@ -90,7 +91,7 @@ class _View:
         for at, model in enumerate(models, 1):
             bodies.append(
                 ModelBody.of(
-                    model_status(snapshot, model),
+                    model_status(snapshot, model, self._loop.plan.blocked),
                     weighing.figures(model),
                     counted(self._front, snapshot, model),
                     cold_starts=cold_starts.get(model),

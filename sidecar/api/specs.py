@@ -11,7 +11,7 @@ from sidecar.api.problems import problems
 from sidecar.api.schemas import IntentBody, SpecBody
 from sidecar.api.seen import seen, stored_model
 from sidecar.core.fleet import Snapshot, StoredModel
-from sidecar.core.overflow import hot_overflow
+from sidecar.core.overflow import crowding, hot_overflow
 from sidecar.core.policy import Policy
 from sidecar.core.spec import Spec, with_spec
 from sidecar.errors import Impossible
@@ -29,7 +29,7 @@ def spec_routes(loop: Loop, requests: Requests, records: Records, store: ModelSt
         """Its `ETag` is for the next change; there is none before the first one."""
         before = await _unsaid(model)
         spec, stored = await records.spec(model)
-        return _answer(before, spec, stored, response)
+        return _answer(loop, with_spec(before, spec), spec, stored, response)
 
     @router.patch(
         "",
@@ -46,9 +46,10 @@ def spec_routes(loop: Loop, requests: Requests, records: Records, store: ModelSt
         said, stored = await records.spec(model)
         expect = condition.expect(stored)
         spec = said.patched(patch)
-        _refuse_overflow(seen(loop), loop.policy, with_spec(before, spec))
+        wanted = with_spec(before, spec)
+        _refuse_overflow(seen(loop), loop.policy, wanted)
         stored = await requests.set_spec(model, spec, expect=expect, actor=caller.name)
-        return _answer(before, spec, stored, response)
+        return _answer(loop, wanted, spec, stored, response)
 
     async def _unsaid(model: str) -> StoredModel:
         """The model as settings file and store have it."""
@@ -63,8 +64,7 @@ def _refuse_overflow(snapshot: Snapshot, policy: Policy, wanted: StoredModel) ->
     before = snapshot.models.get(wanted.name)
     if wanted.tier is not Tier.HOT or (before is not None and before.tier is Tier.HOT):
         return
-    changed = replace(snapshot, models={**snapshot.models, wanted.name: wanted})
-    for overflow in hot_overflow(changed, policy):
+    for overflow in hot_overflow(_with(snapshot, wanted), policy):
         if wanted.name in overflow.by_model:
             raise Impossible(
                 "hot_models_do_not_fit",
@@ -75,8 +75,20 @@ def _refuse_overflow(snapshot: Snapshot, policy: Policy, wanted: StoredModel) ->
             )
 
 
-def _answer(before: StoredModel, spec: Spec, stored: Stored | None, response: Response) -> SpecBody:
+def _with(snapshot: Snapshot, wanted: StoredModel) -> Snapshot:
+    return replace(snapshot, models={**snapshot.models, wanted.name: wanted})
+
+
+def _answer(
+    loop: Loop, wanted: StoredModel, spec: Spec, stored: Stored | None, response: Response
+) -> SpecBody:
     if stored is not None:
         response.headers["ETag"] = etag(stored)
-    effective = IntentBody.model_validate(with_spec(before, spec).intent)
-    return SpecBody(model=before.name, overrides=spec, effective=effective)
+    is_hot = loop.snapshot is not None and wanted.tier is Tier.HOT
+    crowded = crowding(_with(seen(loop), wanted), loop.policy) if is_hot else ()
+    return SpecBody(
+        model=wanted.name,
+        overrides=spec,
+        effective=IntentBody.model_validate(wanted.intent),
+        warnings=[str(each) for each in crowded],
+    )

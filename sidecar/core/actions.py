@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from contract.bytes import format_bytes
 from sidecar.core.fleet import CheckKind, Operation, Quarantine, Rejection, Server
-from sidecar.core.memory import Device
+from sidecar.core.memory import Device, shortage
 from sidecar.core.release import RESTING, Release
 from sidecar.core.train import Train
 from sidecar.core.trial import Trial
@@ -193,11 +192,8 @@ class Blocked:
 
     def __str__(self) -> str:
         because = f"; in the way: {', '.join(self.blocked_by)}" if self.blocked_by else ""
-        return (
-            f"{self.model} needs {format_bytes(self.needed_bytes)} on {self.device}, where "
-            f"{format_bytes(self.free_bytes)} are free and {format_bytes(self.evictable_bytes)} "
-            f"can be freed{because}; raise the budget, or unload or unpin something"
-        )
+        lacks = shortage(self.device, self.needed_bytes, self.free_bytes, self.evictable_bytes)
+        return f"{self.model} {lacks}{because}; raise the budget, or unload or unpin something"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ class Rooms:
 
     def __post_init__(self) -> None:
         self._rooms = {
-            device: _Room(free=account.free_bytes, leaving=account.sum_of(Hold.LEAVING))
+            device: _Room(free=account.free_bytes, leaving=account.leaving_bytes)
             for device, account in self.accounts.items()
         }
 
@@ -154,14 +154,14 @@ class Rooms:
         for model in outer - self._leaving:
             self._leaving.add(model)
             for device, room in self._rooms.items():
-                room.leaving += self._held(model, device)
+                room.leaving += self._frees(model, device)
 
     def residents(self, device: Device, priority: int | None = None) -> list[Resident]:
         """Models on a device that may be let go, for one of this priority if it is given."""
         return [
             Resident(
                 model=holder.model,
-                held_bytes=holder.bytes,
+                held_bytes=holder.freed_bytes,
                 score=self.worth.score(holder.model, holder.bytes),
                 priority=self._priority(holder.model),
             )
@@ -184,15 +184,15 @@ class Rooms:
         needed = (model, *self.snapshot.needed_by(model))
         return max(self.snapshot.models[each].intent.priority for each in needed)
 
-    def _held(self, model: str, device: Device) -> int:
+    def _frees(self, model: str, device: Device) -> int:
         return sum(
-            holder.bytes
+            holder.freed_bytes
             for holder in self.accounts[device].holders
             if holder.model == model and holder.server is Server.SERVING
         )
 
     def _freed(self, chosen: Iterable[str], device: Device) -> int:
-        return sum(self._held(model, device) for model in chosen)
+        return sum(self._frees(model, device) for model in chosen)
 
     def _blocked(self, claim: Claim, device: Device, residents: list[Resident]) -> Blocked:
         evictable = {resident.model for resident in residents}

@@ -14,6 +14,8 @@ READ_BYTES_PER_S = 0.8e9
 """Of a disk that nobody has measured yet (traces/README.md of the study behind POLICY.md)."""
 FREE_SHARE = 0.05
 """Of an acceptable cold start, that still counts: between two free models the faster goes."""
+ANY_GPU: Device = "gpu:0"
+"""Where models that ask for any GPU count while none is known."""
 NOTHING = Learned()
 
 
@@ -99,7 +101,9 @@ def can_go_to_cpu(config: str) -> bool:
 def instances(config: str, gpus: tuple[Device, ...]) -> Mapping[Device, int]:
     """How many instances Triton makes of a model on each device, given the server's GPUs.
 
-    Triton's rule: one instance per GPU when nothing else is said, on the CPU without GPUs.
+    Triton's rule: one instance per GPU when nothing else is said, on the CPU without GPUs. A GPU
+    that is asked for counts also where it is not known: then Triton refuses the model, and takes no
+    other device.
     """
     return _placed(instance_groups(config), gpus)
 
@@ -108,10 +112,11 @@ def instances(config: str, gpus: tuple[Device, ...]) -> Mapping[Device, int]:
 def _placed(groups: tuple[InstanceGroup, ...], gpus: tuple[Device, ...]) -> Mapping[Device, int]:
     found: dict[Device, int] = {}
     for group in groups:
-        if group.on_cpu or not gpus:
+        named = tuple(f"gpu:{number}" for number in group.gpus)
+        if group.on_cpu:
             devices: tuple[Device, ...] = (CPU,)
         else:
-            devices = tuple(f"gpu:{number}" for number in group.gpus) or gpus
+            devices = named or gpus or ((ANY_GPU,) if group.needs_gpu else (CPU,))
         for device in devices:
             found[device] = found.get(device, 0) + group.size
     return found or dict.fromkeys(gpus or (CPU,), 1)

@@ -109,8 +109,8 @@ _REMEDIES = {
         "there at the same path"
     ),
     K.NO_GPU: (
-        "start the server with the GPU, or build the model with `target: cpu`; it is tried again "
-        "when the server comes back"
+        "start the server with the GPU, or build the model with `target: cpu`, and with `kind: "
+        "cpu` where its recipe has `instances`"
     ),
     K.CORRUPT: (
         "publish the model again under a new number, from an export that this server's backend "
@@ -126,9 +126,7 @@ _REMEDIES = {
     K.UNKNOWN: "see the server's log; its answer does not say more",
 }
 
-_PASSING = frozenset(
-    {K.OUT_OF_MEMORY, K.MISSING_FILE, K.NO_GPU, K.TIMEOUT, K.SERVER_LOST, K.UNKNOWN}
-)
+_PASSING = frozenset({K.OUT_OF_MEMORY, K.MISSING_FILE, K.TIMEOUT, K.SERVER_LOST, K.UNKNOWN})
 _OF_THE_SERVER = frozenset({K.BACKEND_MISSING, K.MISSING_FILE, K.NO_GPU})
 
 
@@ -153,6 +151,12 @@ def is_passing(kind: FaultKind) -> bool:
 def ends_with_a_restart(kind: FaultKind) -> bool:
     """Whether it may be over when the server has started anew, with other mounts or devices."""
     return kind in _OF_THE_SERVER
+
+
+def ended_by(kind: FaultKind) -> str:
+    """What ends a quarantine for it, whether it ends by itself or not."""
+    restart = "a restart of the server, " if ends_with_a_restart(kind) else ""
+    return f"{restart}a newer version or `pilotlight unquarantine`"
 
 
 def quarantine_until_s(times_quarantined: int, at_s: float) -> float:

@@ -1,11 +1,14 @@
 """Everything that was looked at, one finding each: what is the case, and else what to do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from contract.config import CACHED_CONFIGS, parse_config
+from sidecar.core.actions import Blocked
+from sidecar.core.faults import ended_by
 from sidecar.core.fleet import Server, ServerView, Snapshot
+from sidecar.core.overflow import crowding, hot_overflow
 from sidecar.core.policy import Policy
 from sidecar.core.status import Warmth, model_status
 from sidecar.core.wanted import wanted_models
@@ -27,8 +30,13 @@ class Finding:
     detail: str
 
 
-def findings(snapshot: Snapshot, policy: Policy) -> Iterator[Finding]:
-    """All of them, also what is as it should be. Not all keep us from being ready."""
+def findings(
+    snapshot: Snapshot, policy: Policy, blocked: Mapping[str, Blocked], now_s: float
+) -> Iterator[Finding]:
+    """All of them, also what is as it should be. Not all keep us from being ready.
+
+    `blocked` is that of the present plan.
+    """
     for server, view in snapshot.servers.items():
         yield Finding(
             name=f"server {server}", ok=view.problem is None, detail=view.problem or "answers"
@@ -39,10 +47,23 @@ def findings(snapshot: Snapshot, policy: Policy) -> Iterator[Finding]:
         meter = snapshot.meter_problem
         yield Finding(name="memory", ok=meter is None, detail=meter or "measured")
     yield from surroundings(snapshot, policy)
-    for name in sorted(snapshot.hot_models()):
-        status = model_status(snapshot, name)
+    yield _fits(snapshot, policy)
+    hot = snapshot.hot_models()
+    for name in sorted(hot):
+        status = model_status(snapshot, name, blocked)
         is_warm = status.warmth is Warmth.WARMED
-        yield Finding(name=f"model {name}", ok=is_warm, detail=status.reason)
+        detail = "loaded, warmed and probed" if is_warm else status.reason
+        yield Finding(name=f"model {name}", ok=is_warm, detail=detail)
+    for name, quarantine in sorted(snapshot.quarantine.items()):
+        if name in snapshot.models and name not in hot and quarantine.holds(now_s):
+            detail = f"in quarantine: {quarantine}; {ended_by(quarantine.kind)} ends it"
+            yield Finding(name=f"model {name}", ok=False, detail=detail)
+
+
+def _fits(snapshot: Snapshot, policy: Policy) -> Finding:
+    problems = [*hot_overflow(snapshot, policy), *crowding(snapshot, policy)]
+    detail = "; ".join(map(str, problems)) or "the hot models leave room for each of the others"
+    return Finding(name="fits", ok=not problems, detail=detail)
 
 
 def surroundings(snapshot: Snapshot, policy: Policy) -> Iterator[Finding]:
@@ -115,7 +136,8 @@ def _gpus(snapshot: Snapshot, policy: Policy) -> Iterator[Finding]:
     elif not set(asked) <= set(there) or not there:
         detail = (
             f"asked for by {by}, but the serving server has {', '.join(there) or 'none'}; start "
-            "it with the GPU, or build the models with `target: cpu` and mend policy.budgets"
+            "it with the GPU, or build the models with `target: cpu`, and with `kind: cpu` where "
+            "their recipes have `instances`, and mend policy.budgets"
         )
         yield Finding(name="gpu", ok=False, detail=detail)
     else:

@@ -5,12 +5,12 @@ done. What is measured counts before what was learned, and that before what was 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sidecar.core.cost import Basis, footprint, is_on_cpu
 from sidecar.core.fleet import Server, Snapshot, VersionState
-from sidecar.core.memory import Device
+from sidecar.core.memory import Device, Reading
 from sidecar.core.policy import Policy
 from sidecar.core.wanted import placement, serving_versions
 
@@ -25,9 +25,12 @@ class Hold(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
+    """Of `bytes`, `freed_bytes` come free when the model goes: not what others hold with it."""
+
     server: Server
     model: str
     bytes: int
+    freed_bytes: int
     basis: Basis
     hold: Hold
 
@@ -52,6 +55,11 @@ class Account:
 
     def sum_of(self, *holds: Hold) -> int:
         return sum(holder.bytes for holder in self.holders if holder.hold in holds)
+
+    @property
+    def leaving_bytes(self) -> int:
+        """What comes free when all that is leaving has left."""
+        return sum(each.freed_bytes for each in self.holders if each.hold is Hold.LEAVING)
 
     @property
     def free_bytes(self) -> int:
@@ -170,24 +178,26 @@ def _holders(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[Device, Holde
             for device in held.keys() | added.keys():
                 declared, basis = held.get(device, (0, Basis.DECLARED))
                 total = declared + added.get(device, 0)
-                measured = _measured(snapshot, device, model) if server is Server.SERVING else None
-                if (server, model) in snapshot.busy:
-                    measured = None
-                yield (
-                    device,
-                    Holder(
-                        server=server,
-                        model=model,
-                        bytes=total if measured is None else measured,
-                        basis=basis if measured is None else Basis.MEASURED,
-                        hold=hold,
-                    ),
+                holder = Holder(
+                    server=server,
+                    model=model,
+                    bytes=total,
+                    freed_bytes=total,
+                    basis=basis,
+                    hold=hold,
                 )
+                is_busy = (server, model) in snapshot.busy
+                is_measured = server is Server.SERVING and not is_busy
+                reading = snapshot.readings.get(device) if is_measured else None
+                yield device, _measured(holder, reading) if reading else holder
 
 
-def _measured(snapshot: Snapshot, device: Device, model: str) -> int | None:
-    reading = snapshot.readings.get(device)
-    return reading.by_model.get(model) if reading else None
+def _measured(holder: Holder, reading: Reading) -> Holder:
+    held = reading.by_model.get(holder.model)
+    if held is None:
+        return holder
+    alone = reading.alone_by_model.get(holder.model, held)
+    return replace(holder, bytes=held, freed_bytes=alone, basis=Basis.MEASURED)
 
 
 def _hold(snapshot: Snapshot, server: Server, model: str, *, is_coming: bool) -> Hold:

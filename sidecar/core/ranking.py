@@ -42,6 +42,7 @@ class Ranking(StrEnum):
 class Resident:
     """A model on one device, or one that could be loaded there.
 
+    Of one that is there `held_bytes` is what comes free when it goes.
     `parts`: of an ensemble the models of its steps, which never go for it.
     """
 

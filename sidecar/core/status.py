@@ -3,15 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from contract.intent import Tier
 from sidecar.core.actions import Blocked
+from sidecar.core.driving import pending
 from sidecar.core.ensembles import awaited_part, part_is_missing, waits_to_be_proven
 from sidecar.core.fleet import Mode, Server, Snapshot
 from sidecar.core.moves import has_lost_base, is_stored
 from sidecar.core.release import CAN_PROMOTE, ON_CANARY, Release, ReleaseState
-from sidecar.core.wanted import placement, progress, unproven_part
+from sidecar.core.wanted import Placement, placement, progress, unproven_part
 from sidecar.core.worth import needed_because
+
+NOTHING: Mapping[str, Blocked] = MappingProxyType({})
 
 
 class Warmth(StrEnum):
@@ -33,7 +37,8 @@ class Warmth(StrEnum):
 class ModelStatus:
     """One model now. `serving` is the recorded version; `ready` those that Triton serves.
 
-    `rejected` are versions that are not released again as they are, and why.
+    `rejected` are versions that are not released again as they are, and why; `pending` is the
+    one that a train would release now.
     """
 
     name: str
@@ -43,11 +48,15 @@ class ModelStatus:
     ready: tuple[int, ...]
     versions: tuple[int, ...]
     rejected: Mapping[int, str]
+    pending: int | None
     release_id: str | None
     reason: str
 
 
-def model_status(snapshot: Snapshot, model: str) -> ModelStatus:
+def model_status(
+    snapshot: Snapshot, model: str, blocked: Mapping[str, Blocked] = NOTHING
+) -> ModelStatus:
+    """`blocked` is that of the present plan."""
     stored = snapshot.models[model]
     view = snapshot.servers[Server.SERVING]
     release = snapshot.releases.get(model)
@@ -63,9 +72,19 @@ def model_status(snapshot: Snapshot, model: str) -> ModelStatus:
             for (name, version), rejection in snapshot.rejected.items()
             if name == model
         },
+        pending=_pending(snapshot, model),
         release_id=release.id if release else None,
-        reason=_reason(snapshot, model),
+        reason=_reason(snapshot, model, blocked),
     )
+
+
+def _pending(snapshot: Snapshot, model: str) -> int | None:
+    """While a release goes on, the next one is not thought of."""
+    if snapshot.active_release(model) is not None:
+        return None
+    stored, serving = snapshot.models[model], snapshot.serving.get(model)
+    found = pending(stored, serving, snapshot.releases.get(model), snapshot.rejected)
+    return None if isinstance(found, str) else found.version
 
 
 def waits_for(release: Release, snapshot: Snapshot, blocked: Mapping[str, Blocked]) -> str | None:
@@ -167,8 +186,10 @@ def _memory_awaited(release: Release, blocked: Mapping[str, Blocked]) -> str | N
     return None if obstacle is None else f"memory: {obstacle}"
 
 
-def unready(snapshot: Snapshot) -> list[str]:
+def unready(snapshot: Snapshot, blocked: Mapping[str, Blocked] = NOTHING) -> list[str]:
     """What keeps us from being ready, one sentence each; empty when we are.
+
+    `blocked` is that of the present plan.
 
     Ready means: each hot model answers on the serving server. It does not matter what cold
     models do, and a promotion does not matter while a proven version answers. A store that
@@ -180,7 +201,7 @@ def unready(snapshot: Snapshot) -> list[str]:
     if snapshot.mode is Mode.DRAINING:
         return ["draining, because somebody asked for it"]
     found = [
-        f"{name}: {_reason(snapshot, name)}"
+        f"{name}: {_reason(snapshot, name, blocked)}"
         for name in sorted(snapshot.hot_models())
         if not view.answers(name)
     ]
@@ -199,7 +220,7 @@ def warmth(snapshot: Snapshot, model: str) -> Warmth:
     return Warmth.CPU if kept is not None and kept.on_cpu else Warmth.WARMED
 
 
-def _reason(snapshot: Snapshot, model: str) -> str:
+def _reason(snapshot: Snapshot, model: str, blocked: Mapping[str, Blocked] = NOTHING) -> str:
     problem = snapshot.servers[Server.SERVING].problem
     release = snapshot.active_release(model)
     if problem is not None:
@@ -214,25 +235,52 @@ def _reason(snapshot: Snapshot, model: str) -> str:
         awaited = _server_awaited(release, snapshot) or _canary_awaited(release, snapshot)
         waits = f"waits for {awaited}" if awaited else release.reason
         return f"release of version {release.version}: {release.state}: {waits}"
-    return _reason_at_rest(snapshot, model)
+    return _reason_at_rest(snapshot, model, blocked)
 
 
-def _reason_at_rest(snapshot: Snapshot, model: str) -> str:
+def _reason_at_rest(snapshot: Snapshot, model: str, blocked: Mapping[str, Blocked]) -> str:
     wanted = placement(snapshot, Server.SERVING, model)
     if wanted is not None:
         found = progress(snapshot, Server.SERVING, model, wanted)
         if found.failure is not None:
             return found.failure.reason
         if not found.held:
-            stage_problem = snapshot.servers[Server.SERVING].stage_problem
-            if stage_problem:
-                return f"serving server: {stage_problem}"
-            part = awaited_part(snapshot, Server.SERVING, model, wanted)
-            return f"waits for {_part_awaited(snapshot, part)}" if part else "loading"
-        kept = snapshot.kept.get(model)
-        reason = kept.reason if kept else needed_because(snapshot, model)
-        return f"loaded, warmed and probed: {reason}" if reason else "loaded, warmed and probed"
+            return _reason_not_held(snapshot, model, wanted, blocked)
+        return _loaded_because(snapshot, model)
     release = snapshot.releases.get(model)
     if release is not None and model not in snapshot.serving:
         return f"version {release.version} was {release.state}: {release.reason}"
     return f"version {snapshot.serving.get(model)} is not in the store"
+
+
+def _reason_not_held(
+    snapshot: Snapshot, model: str, wanted: Placement, blocked: Mapping[str, Blocked]
+) -> str:
+    stage_problem = snapshot.servers[Server.SERVING].stage_problem
+    if stage_problem:
+        return f"serving server: {stage_problem}"
+    part = awaited_part(snapshot, Server.SERVING, model, wanted)
+    if part is not None:
+        return f"waits for {_part_awaited(snapshot, part)}"
+    return f"waits for memory: {blocked[model]}" if model in blocked else "loading"
+
+
+def _loaded_because(snapshot: Snapshot, model: str) -> str:
+    """Short enough to tell rows of a table apart."""
+    desired, kept = snapshot.desired.get(model), snapshot.kept.get(model)
+    if snapshot.is_hot(model):
+        return "hot"
+    if desired is not None and desired.loaded:
+        return f"asked for by a person at {_clock(desired.requested_at_s)}"
+    if kept is None:
+        return needed_because(snapshot, model) or "loaded, warmed and probed"
+    if kept.waited_for:
+        on_cpu = ", on the CPU: its GPU is full" if kept.on_cpu else ""
+        return f"for a request at {_clock(kept.since_s)}{on_cpu}"
+    return f"since {_clock(kept.since_s)}: {kept.reason}"
+
+
+def _clock(at_s: float) -> str:
+    """Hour and minute in UTC, as the log has them: `06:28Z`."""
+    minutes = int(at_s // 60)
+    return f"{minutes // 60 % 24:02}:{minutes % 60:02}Z"

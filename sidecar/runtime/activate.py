@@ -9,6 +9,7 @@ from typing import assert_never
 
 from sidecar.core.actions import Blocked
 from sidecar.core.activation import Answers, Heat, NotServed, Resting, Verdict, verdict
+from sidecar.core.faults import ended_by
 from sidecar.core.fleet import Quarantine, Server, Snapshot
 from sidecar.core.routing import is_served
 from sidecar.errors import (
@@ -129,7 +130,7 @@ class Waiting:
 
 def quarantined(model: str, quarantine: Quarantine) -> Quarantined:
     return Quarantined(
-        f"{model} is in quarantine: {quarantine}; a newer version or :unquarantine ends it",
+        f"{model} is in quarantine: {quarantine}; {ended_by(quarantine.kind)} ends it",
         until_s=quarantine.until_s,
     )
 

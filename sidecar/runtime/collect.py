@@ -31,7 +31,7 @@ class Collector:
         self._saved_at_s: dict[str, float] = {}
         self._unsaved: set[str] = set()
         self._metered_at_s = 0.0
-        self._metered_busy: frozenset[Pair] = frozenset()
+        self._metered_after: tuple[frozenset[Pair], float] = frozenset(), 0.0
         self._cache_at_s = 0.0
         self.meter_problem: str | None = None
 
@@ -103,8 +103,8 @@ class Collector:
 
     async def _measure(self, busy: frozenset[Pair]) -> None:
         """Memory changes when models come and go; else it is looked at now and then."""
-        now_s = time.monotonic()
-        if busy == self._metered_busy and now_s < self._metered_at_s + METER_EVERY_S:
+        now_s, after = time.monotonic(), (busy, self._world.board.unloaded_at_s)
+        if after == self._metered_after and now_s < self._metered_at_s + METER_EVERY_S:
             return
         problem = None
         changing = {model for _, model in busy}
@@ -115,14 +115,14 @@ class Collector:
             }
         except MeterFailed as error:
             problem = str(error)
-        self._metered_at_s, self._metered_busy = now_s, busy
+        self._metered_at_s, self._metered_after = now_s, after
         if problem is not None and problem != self.meter_problem:
             event = Event(name=EventName.METER_FAILED, detail={"reason": problem})
             await self._world.telemetry.record(event)
         self.meter_problem = problem
 
     async def _look_at_files(self, busy: frozenset[Pair]) -> None:
-        """Which of the models that are asked for most lie in the page cache."""
+        """Which models lie in the page cache: of those asked for last, and those found there."""
         now_s = time.monotonic()
         if busy or now_s < self._cache_at_s + CACHE_EVERY_S:
             return
@@ -131,10 +131,11 @@ class Collector:
         models, _ = await self._world.store.known()
         serving = await self._world.records.serving()
         newest = sorted(board.demand, key=lambda model: -board.demand[model].last_s)
-        asked = [model for model in newest if model in models][:CACHE_LOOKS_AT_ONCE]
+        # A load brings files there too, though nobody may ever have sent a request.
+        likely = [each for each in dict.fromkeys((*newest, *board.cached)) if each in models]
         board.cached = {
             model
-            for model in asked
+            for model in likely[:CACHE_LOOKS_AT_ONCE]
             if (version := serving.get(model, models[model].newest)) in models[model].versions
             and await self._is_cached(model, version)
         }

@@ -112,6 +112,9 @@ async def test_a_loaded_model_is_seen_by_its_name_until_it_is_unloaded(subject: 
     assert min(reading.by_model.values()) >= 10 * MIB
     assert reading.server_bytes >= (empty.server_bytes or 0) + reading.by_model[MODEL]
     assert reading.server_bytes >= sum(reading.by_model.values())
+    assert reading.alone_by_model.keys() == reading.by_model.keys()
+    for model, alone in reading.alone_by_model.items():
+        assert 0 < alone <= reading.by_model[model]
 
     async def only_the_other_is_there() -> bool:
         return (await subject.reading()).by_model.keys() == {OTHER}
@@ -346,6 +349,7 @@ def test_a_fake_load_holds_its_peak_until_it_is_done(tmp_path: Path) -> None:
             used_bytes=15 * MIB,
             server_bytes=10 * MIB,
             by_model={"m": 10 * MIB},
+            alone_by_model={"m": 10 * MIB},
         )
         await asyncio.sleep(1)
         assert (await fakes.serving.reading()).used_bytes == 5 * MIB

@@ -30,6 +30,7 @@ from tests.contract.test_model_server import Process, RealProcess
 from tests.eventually import eventually
 from tests.fakes.triton import FakeTriton
 from tests.fixtures.embedded import StartTriton
+from tests.fixtures.example import config_of
 
 MODEL, SHADOW = "short_form", "short_form--v2"
 SERVING, CANARY = Server.SERVING, Server.CANARY
@@ -61,13 +62,13 @@ class Subject:
 
     def placed(self, *versions: int, warmup: bool = False) -> Placement:
         lead = max(versions)
-        stored = self.store.version(MODEL, lead).config.read_text()
+        stored = config_of(self.store, MODEL, lead)
         config = stage_config(stored, versions=versions, warmup=warmup)
         return Placement(versions=versions, lead=lead, config=config)
 
     async def warmed(self) -> None:
         """Return when the warm-up of version 1 is counted on serving, and no more."""
-        config = parse_config(self.store.version(MODEL, 1).config.read_text(), MODEL)
+        config = parse_config(config_of(self.store, MODEL, 1), MODEL)
         requests = sum(sample.batch_size for sample in config.model_warmup)
 
         async def is_counted() -> bool:
@@ -314,6 +315,7 @@ class SaidMeter:
                 used_bytes=90,
                 server_bytes=80,
                 by_model={"m": 30, "m--v2": 20, "other": 5},
+                alone_by_model={"m": 25, "m--v2": 15, "other": 5},
             ),
             "gpu:0": Reading(capacity_bytes=100, used_bytes=50),
         }
@@ -321,7 +323,9 @@ class SaidMeter:
 
 async def test_memory_of_a_shadow_is_that_of_its_own_processes_and_not_the_servers() -> None:
     assert await ShadowMeter(SaidMeter()).read() == {
-        CPU: Reading(capacity_bytes=100, used_bytes=90, by_model={"m": 20}),
+        CPU: Reading(
+            capacity_bytes=100, used_bytes=90, by_model={"m": 20}, alone_by_model={"m": 15}
+        ),
         "gpu:0": Reading(capacity_bytes=100, used_bytes=50),
     }
 

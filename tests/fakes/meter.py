@@ -1,5 +1,6 @@
 """One device's memory, shared by fake servers, and the meter that reads it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ class FakeMeter:
     """A `ports.MemoryMeter`. Give it to each `FakeTriton` that shares the device.
 
     `bytes_of` says what a loaded version holds, `peak_of` what it takes while it loads (the
-    same unless given); `foreign_bytes` is what others use. With `sees_processes` it tells apart
+    same unless given), all together `shared_bytes` more, of which each holds an equal share;
+    `foreign_bytes` is what others use. With `sees_processes` it tells apart
     what `server` holds, per model too, as `ProcessMeter` does; without, no more than
     `MetricsMeter`. It fails by `faults` such as `"measure: refused 'no metrics' x2"`.
     """
@@ -41,6 +43,7 @@ class FakeMeter:
         *,
         capacity_bytes: int = ENDLESS,
         foreign_bytes: int = 0,
+        shared_bytes: int = 0,
         bytes_of: BytesOf = nothing,
         peak_of: BytesOf | None = None,
         device: Device = CPU,
@@ -50,6 +53,7 @@ class FakeMeter:
     ) -> None:
         self.capacity_bytes = capacity_bytes
         self.foreign_bytes = foreign_bytes
+        self._shared_bytes = shared_bytes
         self._bytes_of = bytes_of
         self._peak_of = peak_of or bytes_of
         self._device = device
@@ -72,20 +76,23 @@ class FakeMeter:
         capacity, used = self.capacity_bytes, self.used_bytes
         if not self._sees_processes:
             return Reading(capacity_bytes=capacity, used_bytes=used)
-        by_model: dict[str, int] = {}
+        by_model, alone_by_model = Counter[str](), Counter[str]()
         for copy in self._copies:
             if copy.server == self._server:
-                by_model[copy.model] = by_model.get(copy.model, 0) + copy.bytes
+                alone_by_model[copy.model] += copy.bytes
+                by_model[copy.model] += copy.bytes + self._shared_bytes // len(self._copies)
         return Reading(
             capacity_bytes=capacity,
             used_bytes=used,
             server_bytes=sum(by_model.values()),
             by_model=by_model,
+            alone_by_model=alone_by_model,
         )
 
     @property
     def used_bytes(self) -> int:
-        return self.foreign_bytes + sum(copy.bytes for copy in self._copies)
+        shared_bytes = self._shared_bytes if self._copies else 0
+        return self.foreign_bytes + shared_bytes + sum(copy.bytes for copy in self._copies)
 
     @contextmanager
     def loading(self, server: str, model: str, version: int) -> Iterator[Copy]:

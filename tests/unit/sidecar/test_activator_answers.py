@@ -105,14 +105,22 @@ def test_an_unknown_model_or_version_is_told_to_the_byte_as_triton_does() -> Non
 
 def test_what_a_program_wants_to_know_is_in_the_body() -> None:
     assert json.loads(refusal("m", FULL, NOW_S).as_http().body) == {
-        "error": "m needs 2.0 GiB",
+        "error": "m needs 2 B on cpu, where 1 B are free and 0 B can be freed; who runs it can see "
+        "why (`pilotlight explain m`)",
         "code": "insufficient_memory",
         "device": "cpu",
         "needed_bytes": 2,
         "free_bytes": 1,
         "evictable_bytes": 0,
-        "blocked_by": ["a"],
     }
+
+
+def test_the_models_that_are_in_the_way_are_not_named_to_clients() -> None:
+    secret = DoesNotFit("m lacks room beside ours", **(FULL.members | {"blocked_by": ["ours"]}))
+    answer = refusal("m", secret, NOW_S)
+
+    assert "ours" not in str(answer)
+    assert b"ours" not in answer.as_http().body
 
 
 def test_the_end_of_a_quarantine_is_told_as_a_date_and_never_as_a_past_one() -> None:

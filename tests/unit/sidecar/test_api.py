@@ -30,6 +30,7 @@ def test_a_model_tells_tier_warmth_versions_and_why(tmp_path: Path) -> None:
             "ready_versions": [1],
             "versions": [1, 2],
             "rejected_versions": {},
+            "pending_version": 2,
             "release": f"/v1/releases/{release.id}",
             "requests_per_hour": 0.0,
             "requests_by_hour": [],
@@ -42,7 +43,7 @@ def test_a_model_tells_tier_warmth_versions_and_why(tmp_path: Path) -> None:
             "score": 0.0,
             "quarantined": False,
             "quarantined_until": None,
-            "reason": "loaded, warmed and probed",
+            "reason": "hot",
             "traffic": None,
         }
         listed = (await client.get("/v1/models")).json()["models"]
@@ -66,6 +67,23 @@ def test_a_load_is_accepted_with_an_operation_that_ends(tmp_path: Path) -> None:
         await rig.until(lambda: rig.told().count("operation_ended") == 2, "unloaded")
         assert (await client.get(unload["location"])).json()["error"] is None
         assert (await client.get("/v1/models/c")).json()["ready_versions"] == []
+
+    ask(tmp_path, story)
+
+
+def test_an_operation_says_what_it_waits_for_while_it_does(tmp_path: Path) -> None:
+    async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
+        rig.serving.kill()
+        await rig.until(lambda: rig.missing() != [], "it is missed")
+        unload = (await client.post("/v1/models/c:unload")).json()
+        assert unload["waits_for"] is None
+        now = (await client.get(unload["location"])).json()
+        assert (now["done"], now["waits_for"][:9]) == (False, "serving: ")
+        assert (await client.get("/v1/operations")).json()["operations"] == [now]
+
+        rig.serving.restart()
+        done = await ended(rig, client, unload["location"])
+        assert (done["error"], done["waits_for"]) == (None, None)
 
     ask(tmp_path, story)
 
@@ -224,6 +242,7 @@ def test_readyz_lists_on_request_all_that_was_looked_at(tmp_path: Path) -> None:
             "stage serving": True,
             "version serving": True,
             "readiness serving": True,
+            "fits": True,
             "model m": True,
         }
         assert checks["server canary"]["detail"].startswith("no answer")

@@ -142,6 +142,7 @@ def test_the_document_shows_every_problem_code(document: dict[str, Any]) -> None
     )
 
 
+@pytest.mark.timeout(300)
 def test_whatever_is_sent_the_answer_is_as_the_document_says(
     tmp_path: Path, document: dict[str, Any]
 ) -> None:

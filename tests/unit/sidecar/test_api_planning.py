@@ -13,7 +13,7 @@ from sidecar.core.actions import Check, LetGo, Note, Restart, SetAside, Settle, 
 from sidecar.core.fleet import CheckKind, Mode, OperationKind, Server
 from sidecar.core.release import ReleaseState
 from sidecar.runtime.collect import METER_EVERY_S
-from tests.builders import operation, quarantine, release, request
+from tests.builders import operation, publish, quarantine, release, request
 from tests.unit.sidecar.client import ROLES, VIEWER, ask, bearer, problem, problem_in
 from tests.unit.sidecar.rig import HELD_BYTES, Rig, run
 from tests.unit.sidecar.test_cycles import serving_version_1
@@ -45,12 +45,12 @@ def test_ensure_waits_for_a_cold_model_and_finds_a_warm_one_at_once(tmp_path: Pa
             client.post("/v1/models/c:ensure"), client.post("/v1/models/c:ensure?timeout=1m")
         )
         assert [first.status_code, second.status_code] == [200, 200]
-        assert (first.json()["model"], first.json()["warmth"]) == ("c", "cold")
-        assert (second.json()["model"], second.json()["warmth"]) == ("c", "joined")
+        assert (first.json()["model"], first.json()["outcome"]) == ("c", "cold")
+        assert (second.json()["model"], second.json()["outcome"]) == ("c", "joined")
         assert rig.loaded(Server.SERVING, "c") == [{1}]
 
         again = (await client.post("/v1/models/c:ensure")).json()
-        assert (again["model"], again["warmth"]) == ("c", "hit")
+        assert (again["model"], again["outcome"]) == ("c", "hit")
         assert again["waited_s"] < first.json()["waited_s"]
 
     ask(tmp_path, story)
@@ -244,7 +244,7 @@ def test_another_budget_is_tried_without_changing_anything(tmp_path: Path) -> No
     [
         ({"load": ["x"]}, (404, "unknown_model", "no model 'x'")),
         ({"budgets": {"cpu": "12 elephants"}}, (422, "invalid_request", "is no size")),
-        ({"budgets": {"tpu:0": "1GiB"}}, (422, "invalid_request", "cpu|gpu")),
+        ({"budgets": {"tpu:0": "1GiB"}}, (422, "invalid_request", "write cpu, or gpu:0")),
         ({"budgets": {"cpu": 0}}, (422, "invalid_request", "greater than 0")),
         ({"budgets": {"cpu": 2**61}}, (422, "invalid_request", "less than or equal")),
         ({"budget": {}}, (422, "invalid_request", "did you mean 'budgets'?")),
@@ -442,6 +442,26 @@ def test_hot_models_that_do_not_fit_together_are_refused(tmp_path: Path) -> None
 
         pinned = await patch(client, {"pin": True}, if_none_match="*")
         assert pinned.json()["effective"]["pin"] is True
+
+    ask(tmp_path, story)
+
+
+def test_a_model_made_hot_is_answered_with_whom_that_leaves_no_room(tmp_path: Path) -> None:
+    async def story(rig: Rig, client: httpx2.AsyncClient) -> None:
+        publish(rig.store, "other", 1, tier="auto")
+        await give(rig, budget_bytes=2 * HELD_BYTES)
+        seen = rig.sidecar.loop.snapshot
+        assert seen is not None
+        assert "other" in seen.models
+        assert (await client.get(SPEC)).json()["warnings"] == []
+
+        answer = await patch(client, {"tier": "hot"}, if_none_match="*")
+
+        assert answer.json()["warnings"] == [
+            "hot models take 2.0 MiB of 2.0 MiB on cpu: no room for other; raise the budget or "
+            "make some of them warm"
+        ]
+        assert (await client.get(SPEC)).json()["warnings"] == answer.json()["warnings"]
 
     ask(tmp_path, story)
 

@@ -17,7 +17,7 @@ from sidecar.core.ledger import Hold, ledger
 from sidecar.core.memory import CPU
 from sidecar.core.release import ReleaseState
 from sidecar.errors import DoesNotFit, Quarantined, Refused, TooLate
-from sidecar.runtime.collect import SAVE_EVERY_S
+from sidecar.runtime.collect import METER_EVERY_S, SAVE_EVERY_S
 from sidecar.runtime.records import Records
 from tests.builders import MIB, publish, request
 from tests.fakes.meter import FakeMeter
@@ -141,6 +141,47 @@ def test_a_model_that_was_measured_while_it_loaded_counts_in_full(tmp_path: Path
             await first
 
         assert rig.told().count("model_evicted") == 1
+
+    run(tmp_path, story)
+
+
+def test_an_unload_between_two_looks_is_measured_at_the_next_one(tmp_path: Path) -> None:
+    def measured(rig: Rig) -> set[str]:
+        seen = rig.sidecar.loop.snapshot
+        return set(seen.readings[CPU].by_model) if seen else set()
+
+    async def story(rig: Rig) -> None:
+        await fleet(rig, "a b", room_for=2)
+        await ensure(rig, "a")
+        await ensure(rig, "b")
+        await rig.until(lambda: measured(rig) == {"a", "b"}, "both are measured")
+        await rig.ended(await rig.sidecar.requests.unload("a", actor="ann"))
+        await asyncio.sleep(2 * POLL_S)
+
+        assert measured(rig) == {"b"}
+
+    run(tmp_path, story)
+
+
+def test_nobody_goes_whose_memory_others_hold_with_it(tmp_path: Path) -> None:
+    """`new` needs 1.5 MiB of 2.5. `old` holds 1 MiB, but 0.5 MiB come free when it goes."""
+
+    async def story(rig: Rig) -> None:
+        rig.meter = FakeMeter(bytes_of=lambda *_: MIB // 2, shared_bytes=MIB)
+        for triton in rig.tritons.values():
+            triton._memory = rig.meter
+        await fleet(rig, "old new", room_for=2.5)
+        await add(rig, "pinned", pin=True)
+        await ensure(rig, "new")
+        await rig.ended(await rig.sidecar.requests.unload("new", actor="ann"))
+        await ensure(rig, "pinned")
+        await ensure(rig, "old")
+        await asyncio.sleep(METER_EVERY_S + POLL_S)
+        with pytest.raises(DoesNotFit, match=r"needs 1\.5 MiB on cpu, where 512"):
+            await ensure(rig, "new")
+
+        assert ready(rig, "old pinned") == ["old", "pinned"]
+        assert "model_evicted" not in rig.told()
 
     run(tmp_path, story)
 

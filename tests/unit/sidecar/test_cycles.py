@@ -6,11 +6,17 @@ from pathlib import Path
 import pytest
 
 from contract.manifest import read_manifest, record_files
+from sidecar.core.events import Event
 from sidecar.core.fleet import Operation, Server
 from sidecar.core.release import ReleaseState
+from sidecar.core.status import Warmth, warmth
 from sidecar.errors import Conflict, Quarantined
+from sidecar.runtime.collect import CACHE_EVERY_S
 from sidecar.runtime.lanes import REST_AFTER_LOAD_S
-from tests.builders import publish
+from sidecar.runtime.records import Records
+from tests.builders import MIB, publish
+from tests.fakes.page_cache import FakePageCache
+from tests.fakes.state import FakeState
 from tests.unit.sidecar.rig import SOAK_S, Rig, run
 
 S = ReleaseState
@@ -49,6 +55,51 @@ def test_a_fresh_start_proves_a_hot_model_on_canary_and_loads_it(tmp_path: Path)
         assert rig.loaded(SERVING) == [{1}]
         assert rig.loaded(SERVING, "cold") == []
         assert await rig.recorded() == 1
+
+    run(tmp_path, story)
+
+
+class SlowJournal(FakeState):
+    """Takes longer to write what happens than the loop rests."""
+
+    async def append(self, event: Event, at_s: float) -> int:
+        await asyncio.sleep(3.0)
+        return await super().append(event, at_s)
+
+
+def test_whoever_is_answered_after_a_load_finds_it_told(tmp_path: Path) -> None:
+    async def story(rig: Rig) -> None:
+        rig.state = SlowJournal()
+        publish(rig.store, "cold", 1)
+        await Records(rig.state).set_serving("cold", 1)
+        rig.start()
+
+        await rig.sidecar.requests.ensure("cold", timeout_s=60.0)
+
+        assert rig.told("cold").count("model_loaded") == 1
+
+    run(tmp_path, story)
+
+
+def test_a_model_that_was_loaded_by_hand_is_known_to_lie_in_memory_until_it_does_no_more(
+    tmp_path: Path,
+) -> None:
+    async def story(rig: Rig) -> None:
+        rig.page_cache = FakePageCache(bytes_of=lambda *_: MIB)
+        publish(rig.store, "cold", 1)
+        await Records(rig.state).set_serving("cold", 1)
+        rig.start()
+        for ask in (rig.sidecar.requests.load, rig.sidecar.requests.unload):
+            assert (await rig.ended(await ask("cold", actor="ann"))).error is None
+
+        def warmth_of_cold() -> Warmth:
+            assert rig.sidecar.loop.snapshot is not None
+            return warmth(rig.sidecar.loop.snapshot, "cold")
+
+        await asyncio.sleep(10 * CACHE_EVERY_S)
+        assert warmth_of_cold() is Warmth.PAGE_CACHE
+        rig.page_cache.drop("cold", 1)
+        await rig.until(lambda: warmth_of_cold() is Warmth.DISK, "its files have gone")
 
     run(tmp_path, story)
 
@@ -356,7 +407,8 @@ def test_a_cold_model_that_cannot_be_loaded_says_so_and_can_be_asked_for_again(
             assert ended.error is not None
             assert "Internal: no such op" in ended.error
             with pytest.raises(
-                Quarantined, match=r"no such op; .*a newer version or :unquarantine ends it"
+                Quarantined,
+                match=r"no such op; .*a newer version or .* ends it",
             ):
                 await requests.load("m", actor="ann")
             await requests.unquarantine("m", actor="ann")

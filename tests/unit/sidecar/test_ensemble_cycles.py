@@ -91,7 +91,7 @@ def test_a_request_brings_an_ensemble_after_its_models_each_by_way_of_canary(
         on_canary = order(rig, CANARY)
         assert set(on_canary[on_canary.index("x") - 2 :][:2]) == {"a", "b"}
         await rig.until(lambda: not any(map(rig.canary.ready, "abx")), "canary is free again")
-        assert reason(rig, "a") == "loaded, warmed and probed: needed by ensemble x"
+        assert reason(rig, "a") == "needed by ensemble x"
 
     play(tmp_path, story)
 

@@ -190,7 +190,7 @@ def test_models_of_hot_ensembles_count_among_what_is_hot_once() -> None:
 def test_an_ensemble_is_told_of_its_models_and_they_of_it() -> None:
     told = explain(all_held(), POLICY, NOW_S, "a")
     assert told.stays_because == "needed by ensemble x"
-    assert told.status.reason == "loaded, warmed and probed: needed by ensemble x"
+    assert told.status.reason == "needed by ensemble x"
 
     missing = snapshot(A, X, serving=holding(A, 1), recorded=SERVED, kept=kept("x"))
     assert model_status(missing, "x").reason == (

@@ -138,7 +138,7 @@ def requests(protocol: str, count: int, **labels: str) -> str:
     return f"envoy_pilotlight_{protocol}_requests{{{text}}} {count}\n"
 
 
-def test_requests_are_told_apart_by_version_code_and_warmth() -> None:
+def test_requests_are_told_apart_by_version_code_and_outcome() -> None:
     page = (
         "# TYPE envoy_pilotlight_http_requests counter\n"
         + requests("http", 3)
@@ -151,9 +151,9 @@ def test_requests_are_told_apart_by_version_code_and_warmth() -> None:
     found = parse_traffic(page)
 
     assert found["m"].answers == {
-        Answered(version=None, code="200", warmth="hit"): 3,
-        Answered(version=7, code="404", warmth="cold"): 2,
-        Answered(version=None, code="grpc:14", warmth="hit"): 1,
+        Answered(version=None, code="200", outcome="hit"): 3,
+        Answered(version=7, code="404", outcome="cold"): 2,
+        Answered(version=None, code="grpc:14", outcome="hit"): 1,
     }
     assert found["m"].requests == 6
     assert found["n"].requests == 5
@@ -205,7 +205,7 @@ def test_a_name_that_a_client_made_up_can_pretend_nothing(label: str, model: str
     found = parse_traffic(page)
 
     assert {name: seen.requests for name, seen in found.items()} == {model: 3, "m": 1}
-    assert list(found[model].answers) == [Answered(version=None, code="200", warmth="hit")]
+    assert list(found[model].answers) == [Answered(version=None, code="200", outcome="hit")]
 
 
 @pytest.mark.parametrize("version", ["-", "", "abc", "1.5", "-1", "9" * 5000, "²", "1 2"])

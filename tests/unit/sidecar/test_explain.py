@@ -208,7 +208,7 @@ def test_warmth_reason_and_score_are_those_of_the_list() -> None:
 
     assert (found.status.warmth, found.status.reason) == (
         Warmth.WARMED,
-        "loaded, warmed and probed: why",
+        "since 00:16Z: why",
     )
     assert found.figures.held_bytes == 4 * MIB
     assert found.figures.score > 0

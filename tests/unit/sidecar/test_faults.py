@@ -8,6 +8,7 @@ import pytest
 from sidecar.core.faults import (
     FaultKind,
     classify,
+    ended_by,
     is_passing,
     quarantine_until_s,
     remedy,
@@ -175,8 +176,17 @@ def test_trying_again_helps_unless_the_version_itself_is_at_fault() -> None:
         K.CORRUPT,
         K.WRONG_ANSWER,
         K.BACKEND_MISSING,
+        K.NO_GPU,
         K.WARM_UP,
     }
+
+
+def test_what_ends_a_quarantine_is_told_by_what_led_to_it() -> None:
+    assert ended_by(K.CORRUPT) == "a newer version or `pilotlight unquarantine`"
+    assert ended_by(K.NO_GPU) == (
+        "a restart of the server, a newer version or `pilotlight unquarantine`"
+    )
+    assert "server" not in remedy(K.NO_GPU).partition(", or ")[2]
 
 
 def test_each_kind_has_a_remedy_of_its_own() -> None:

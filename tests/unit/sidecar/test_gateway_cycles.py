@@ -11,13 +11,15 @@ from contract.intent import Intent
 from sidecar.core.activation import Heat
 from sidecar.core.fleet import Server
 from sidecar.core.memory import CPU
-from sidecar.core.routing import Replica
+from sidecar.core.routing import Replica, Routes
 from sidecar.core.steering import Steering
 from sidecar.core.traffic import Traffic
 from sidecar.errors import Quarantined, UnknownObject
 from sidecar.runtime.records import Records
 from tests.builders import MIB, publish
+from tests.eventually import eventually
 from tests.fakes.gateway import ACTIVATOR, OWN, FakeGateway
+from tests.unit.sidecar.client import app_of, client_of
 from tests.unit.sidecar.rig import DRAIN_S, Rig, run
 
 SERVING = Server.SERVING
@@ -25,6 +27,14 @@ MANY = 50
 # Longer than the gateway takes.
 LOAD_S = 1.0
 OTHER = Replica(name="other", http="o:1", grpc="o:2", models=frozenset())
+
+
+class SlowGateway(FakeGateway):
+    """Takes longer to take up routes than a sidecar does to be ready."""
+
+    async def apply(self, routes: Routes) -> None:
+        await asyncio.sleep(5.0)
+        await super().apply(routes)
 
 
 async def gateway_of(rig: Rig, names: str, *, room_for: float = 10) -> FakeGateway:
@@ -77,6 +87,44 @@ def test_a_model_is_routed_when_it_is_warmed_and_probed_and_not_before(tmp_path:
 
         assert order(gateway.calls[before:]) == ["load m", "infer m 1", "route m"]
         assert (gateway.asked("m"), gateway.asked("n")) == (OWN.name, ACTIVATOR)
+
+    run(tmp_path, story)
+
+
+def test_it_is_ready_when_the_gateway_sends_requests_for_hot_models_to_the_server(
+    tmp_path: Path,
+) -> None:
+    async def story(rig: Rig) -> None:
+        rig.gateway = gateway = SlowGateway()
+        publish(rig.store, "m", 1, tier="hot")
+        rig.start()
+        async with client_of(app_of(rig)) as client:
+            await rig.ready()
+            said = (await client.get("/readyz")).json()
+            assert said == {
+                "ready": False,
+                "missing": ["m: the gateway does not send its requests to the server yet"],
+            }
+
+            async def is_ready() -> bool:
+                return (await client.get("/readyz")).is_success
+
+            await eventually(is_ready, "it is ready")
+            assert gateway.asked("m") == OWN.name
+
+    run(tmp_path, story)
+
+
+def test_a_gateway_that_is_away_does_not_keep_anybody_from_being_ready(tmp_path: Path) -> None:
+    async def story(rig: Rig) -> None:
+        rig.gateway = FakeGateway()
+        rig.gateway.kill()
+        publish(rig.store, "m", 1, tier="hot")
+        rig.start()
+        await rig.ready()
+        await rig.until(lambda: rig.sidecar.world.router.problem is not None, "it is missed")
+        async with client_of(app_of(rig)) as client:
+            assert (await client.get("/readyz")).is_success
 
     run(tmp_path, story)
 

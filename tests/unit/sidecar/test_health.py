@@ -8,8 +8,8 @@ import pytest
 
 from sidecar.core.fleet import About, Server, ServerView, Snapshot, StageProblem
 from sidecar.core.health import Finding, findings, surroundings
-from sidecar.core.memory import GIB, Reading
-from tests.builders import POLICY, holding, model, server, snapshot
+from sidecar.core.memory import CPU, GIB, Reading
+from tests.builders import MIB, NOW_S, POLICY, holding, model, quarantine, server, snapshot
 
 M = model("m", tier="hot")
 ABOUT = About(version="2.51.0", is_ready=True)
@@ -24,7 +24,7 @@ def seen(**parts: Any) -> Snapshot:
 
 
 def found(looked: Snapshot, policy: Any = POLICY) -> Mapping[str, Finding]:
-    return {each.name: each for each in findings(looked, policy)}
+    return {each.name: each for each in findings(looked, policy, {}, NOW_S)}
 
 
 def bad(looked: Snapshot, policy: Any = POLICY) -> dict[str, str]:
@@ -36,7 +36,7 @@ def serving(**parts: Any) -> ServerView:
 
 
 def test_when_all_is_well_each_thing_is_listed_once() -> None:
-    all_of_them = list(findings(seen(), POLICY))
+    all_of_them = list(findings(seen(), POLICY, {}, NOW_S))
 
     assert {each.name: each.detail for each in all_of_them} == {
         "server serving": "answers",
@@ -49,10 +49,11 @@ def test_when_all_is_well_each_thing_is_listed_once() -> None:
         "stage canary": "what is put there can be loaded",
         "version canary": "Triton 2.51.0",
         "readiness canary": "Triton says that it is ready",
+        "fits": "the hot models leave room for each of the others",
         "model m": "loaded, warmed and probed",
     }
     assert all(each.ok for each in all_of_them)
-    assert len(all_of_them) == 11
+    assert len(all_of_them) == 12
 
 
 def test_a_server_that_is_away_is_all_that_is_said_of_it() -> None:
@@ -181,3 +182,24 @@ def test_the_check_of_each_server_has_its_name(name: Server) -> None:
     looked = seen(**{name: server(problem="no answer")})
 
     assert f"server {name}" in bad(looked)
+
+
+def test_hot_models_that_leave_no_room_are_told_with_the_numbers_and_who_has_none() -> None:
+    hot = model("m", tier="hot", disk_bytes=7 * MIB)
+    others = [model(name, tier="auto", disk_bytes=4 * MIB) for name in "cab"]
+    looked = snapshot(hot, *others, model("small", tier="auto", disk_bytes=3 * MIB))
+
+    assert bad(looked, replace(POLICY, budgets={CPU: 10 * MIB}, headroom=0.0))["fits"] == (
+        "hot models take 7.0 MiB of 10.0 MiB on cpu: no room for a and 2 more; raise the budget or "
+        "make some of them warm"
+    )
+
+
+def test_a_model_in_quarantine_is_told_until_that_is_over() -> None:
+    def looked(*, began_s: float) -> Snapshot:
+        resting = {"cold": quarantine(reason="no such op", at_s=began_s)}
+        return snapshot(model("cold", tier="auto"), quarantine=resting)
+
+    told = bad(looked(began_s=NOW_S - 59))["model cold"]
+    assert told.startswith("in quarantine: it could not be loaded: no such op; ")
+    assert "model cold" not in found(looked(began_s=NOW_S - 60))

@@ -290,23 +290,23 @@ def test_of_many_releases_those_that_go_on_are_named_first() -> None:
 def test_what_the_gateway_counts_is_told_by_code_and_by_model() -> None:
     telemetry = Telemetry(FakeState())
     answers = {
-        Answered(version=None, code="200", warmth="hit"): 5,
-        Answered(version=2, code="200", warmth="hit"): 2,
-        Answered(version=None, code="grpc:0", warmth="cold"): 1,
-        Answered(version=None, code="grpc:14", warmth="hit"): 3,
-        Answered(version=None, code="503", warmth="refused"): 4,
+        Answered(version=None, code="200", outcome="hit"): 5,
+        Answered(version=2, code="200", outcome="hit"): 2,
+        Answered(version=None, code="grpc:0", outcome="cold"): 1,
+        Answered(version=None, code="grpc:14", outcome="hit"): 3,
+        Answered(version=None, code="503", outcome="refused"): 4,
     }
     traffic = {
         "m": Traffic(answers=answers, p50_ms=2.0, p99_ms=9.0),
-        "gone": Traffic(answers={Answered(version=None, code="200", warmth="hit"): 1}),
+        "gone": Traffic(answers={Answered(version=None, code="200", outcome="hit"): 1}),
     }
     telemetry.show(snapshot(model("m"), traffic=traffic), POLICY, 0)
 
     assert scraped(telemetry, "pilotlight_gateway_requests_total") == {
-        ("200", "http", "hit"): 8,
-        ("0", "grpc", "cold"): 1,
-        ("14", "grpc", "hit"): 3,
-        ("503", "http", "refused"): 4,
+        ("200", "hit", "http"): 8,
+        ("0", "cold", "grpc"): 1,
+        ("14", "hit", "grpc"): 3,
+        ("503", "refused", "http"): 4,
     }
     assert scraped(telemetry, "pilotlight_gateway_failures_total") == {(): 3}
     assert scraped(telemetry, "pilotlight_gateway_model_requests_total") == {

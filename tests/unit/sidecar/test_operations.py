@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from sidecar.core.fleet import Operation, OperationKind, Snapshot
-from sidecar.core.operations import settle
+from sidecar.core.actions import Blocked
+from sidecar.core.fleet import Mode, Operation, OperationKind, Snapshot
+from sidecar.core.operations import awaited, settle
 from sidecar.core.release import ReleaseState
 from tests.builders import (
+    MIB,
     NOW_S,
     SERVING,
     failure,
@@ -149,3 +151,65 @@ def test_what_was_followed_by_another_release_has_ended(asked: Operation) -> Non
     another = replace(release(S.VERIFYING, version=2), id="m.2.later")
 
     assert outcome(asked, wanted(releases=[another])) == FOLLOWED
+
+
+def waiting(asked: Operation, seen: Snapshot, *blocked: Blocked) -> str | None:
+    return awaited(asked, seen, {each.model: each for each in blocked})
+
+
+AWAY = server(problem="another admin key")
+FULL = Blocked(
+    model="m",
+    device="cpu",
+    needed_bytes=2 * MIB,
+    free_bytes=MIB,
+    evictable_bytes=0,
+    blocked_by=(),
+    is_final=False,
+)
+NO_ANSWER = {(SERVING, "m"): failure(placed(M, 1), "no answer", lost=True, at_s=NOW_S + 1)}
+
+
+@pytest.mark.parametrize("asked", [LOAD, UNLOAD])
+def test_an_operation_on_a_model_says_what_keeps_it(asked: Operation) -> None:
+    seen = wanted()
+
+    assert waiting(asked, seen) is None
+    assert waiting(asked, wanted(serving=AWAY)) == "serving: another admin key"
+    assert waiting(asked, replace(seen, mode=Mode.PAUSED)) == "the sidecar, which is paused"
+    assert waiting(asked, wanted(failures=NO_ANSWER)) == "another try: no answer"
+    assert waiting(asked, snapshot(asked={"m": True})) == "the store, where m is missing"
+    assert waiting(replace(asked, finished_at_s=NOW_S), wanted(serving=AWAY)) is None
+
+
+def test_a_failure_from_before_it_was_asked_for_keeps_no_operation() -> None:
+    later = replace(LOAD, created_at_s=NOW_S + 2)
+
+    assert waiting(later, wanted(failures=NO_ANSWER)) is None
+
+
+def test_a_load_waits_for_memory_and_an_unload_never_does() -> None:
+    told = waiting(LOAD, wanted(), FULL)
+
+    assert told is not None
+    assert told.startswith("memory: m needs 2.0 MiB on cpu, where 1.0 MiB are free")
+    assert waiting(UNLOAD, wanted(), FULL) is None
+
+
+def test_a_load_waits_for_what_the_release_waits_for_that_introduces_the_model() -> None:
+    first = release(S.COMPARING, base=None)
+    seen = snapshot(M, asked={"m": True}, releases=[first], canary=AWAY)
+    later = replace(seen, serving={"m": 1})
+
+    assert waiting(LOAD, seen) == (
+        "the release of version 2, which waits for canary: another admin key"
+    )
+    assert waiting(LOAD, replace(seen, servers=wanted().servers)) is None
+    assert waiting(LOAD, later) is None
+
+
+def test_an_operation_on_a_release_waits_for_what_that_waits_for() -> None:
+    seen = wanted(releases=[release(S.SOAKING)], serving=AWAY)
+
+    assert waiting(ROLLBACK, seen) == "serving: another admin key"
+    assert waiting(replace(ROLLBACK, release_id="m.9"), seen) is None

@@ -7,7 +7,7 @@ import pytest
 
 from sidecar.core.actions import Blocked, Ensure, Keep, LetGo, Plan, ReadAhead, Remove
 from sidecar.core.fleet import Departure, Profile, ServerView, Snapshot, StoredModel, Verification
-from sidecar.core.memory import CPU, Reading
+from sidecar.core.memory import CPU, GIB, Reading
 from sidecar.core.planner import plan
 from sidecar.core.policy import Policy
 from sidecar.core.ranking import PREWARM_EVERY_S
@@ -394,6 +394,27 @@ def test_a_release_that_can_never_fit_ends_with_the_numbers() -> None:
     assert "needs 6.0 MiB on cpu, where 4.0 MiB are free" in note.release.reason
 
 
+def test_what_others_hold_with_a_model_does_not_count_as_freed_by_it() -> None:
+    """Its share of mapped libraries falls to them as soon as it has gone."""
+    seen = fleet(of_size("pinned", 4, pin=True), of_size("old", 4), of_size("new", 5))
+    seen = replace(fleet(*seen.models.values(), loaded="pinned old"), waiting={"new": NOW_S})
+    held = {"pinned": 5 * MIB, "old": 5 * MIB}
+
+    def measured(**alone: int) -> Plan:
+        reading = Reading(
+            capacity_bytes=GIB,
+            used_bytes=20 * MIB,
+            by_model=held,
+            alone_by_model={name: mib * MIB for name, mib in alone.items()},
+        )
+        return planned(replace(seen, readings={CPU: reading}))
+
+    assert told(measured(old=5)) == ["Keep new", "LetGo old"]
+    shared = measured(old=4)
+    assert "LetGo old" not in told(shared)
+    assert (shared.blocked["new"].free_bytes, shared.blocked["new"].evictable_bytes) == (0, 4 * MIB)
+
+
 # Two devices. The GPU has 10 MiB for models, the CPU 100.
 
 GPU = "gpu:0"
@@ -429,6 +450,16 @@ def test_each_device_has_its_own_budget() -> None:
     )
 
     assert told(planned(seen, replace(BOTH, cpu_while_full=False))) == ["Keep new", "LetGo old"]
+
+
+def test_nobody_goes_for_a_model_whose_gpu_the_machine_lacks() -> None:
+    other = on_gpu("other", 8)
+    config = other.versions[1].config.replace("KIND_GPU", "KIND_GPU gpus: 1")
+    other = replace(other, versions={1: replace(other.versions[1], config=config)})
+    seen = fleet(of_size("old", 8), on_gpu("any", 8), other, loaded="old")
+
+    for name in ("any", "other"):
+        assert told(planned(replace(seen, waiting={name: NOW_S}))) == [f"Keep {name}"]
 
 
 def test_a_model_serves_on_the_cpu_while_its_gpu_is_full() -> None:

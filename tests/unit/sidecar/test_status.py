@@ -18,6 +18,7 @@ from tests.builders import (
     VersionState,
     failure,
     holding,
+    kept,
     model,
     placed,
     release,
@@ -29,6 +30,7 @@ from tests.builders import (
 S = ReleaseState
 M = model("m", versions=[2, 1], tier="hot")
 COLD = model("cold")
+WAITED_FOR = {"cold": replace(kept("cold")["cold"], waited_for=True)}
 SHIFTED = release(S.PINNING, strategy=Strategy(shift=(5,)))
 
 
@@ -44,9 +46,35 @@ def test_a_model_tells_what_is_wanted_and_what_is_the_case() -> None:
         ready=(1, 2),
         versions=(1, 2),
         rejected={},
+        pending=None,
         release_id="m.2",
         reason="release of version 2: soaking: came to soaking",
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "pending"),
+    [
+        ([], 2),
+        ([release(S.SOAKING)], None),
+        ([release(S.REFUSED)], 2),
+        ([release(S.ROLLED_BACK)], None),
+    ],
+)
+def test_a_newer_version_is_pending_while_no_release_goes_on_or_went_back(
+    before: list[Release], pending: int | None
+) -> None:
+    seen = snapshot(M, recorded={"m": 1}, releases=before)
+
+    assert model_status(seen, "m").pending == pending
+
+
+def test_a_version_that_serves_or_was_rejected_is_not_pending() -> None:
+    rejected = {("m", 2): Rejection(at_s=1.0, release="m.2", reason="slower")}
+
+    assert model_status(snapshot(M, recorded={"m": 2}), "m").pending is None
+    assert model_status(snapshot(M, recorded={"m": 1}, rejected=rejected), "m").pending is None
+    assert model_status(snapshot(M), "m").pending is None, "its first version goes by itself"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +165,7 @@ def test_the_reason_is_the_one_that_an_operator_can_act_on() -> None:
     recorded = {"m": 1}
     failed = {(SERVING, "m"): failure(placed(M, 1), "Internal: no")}
 
-    assert reason(recorded=recorded, serving=holding(M, 1)) == "loaded, warmed and probed"
+    assert reason(recorded=recorded, serving=holding(M, 1)) == "hot"
     assert reason(recorded=recorded) == "loading"
     assert reason(recorded=recorded, failures=failed) == "Internal: no"
     assert reason(recorded={"m": 7}) == "version 7 is not in the store"
@@ -215,3 +243,36 @@ def test_a_release_that_does_not_fit_waits_for_memory() -> None:
     assert told is not None
     assert told.startswith("memory: m needs 2.0 MiB on gpu:0, where 1.0 MiB are free")
     assert waits_for(found, snapshot(M, releases=[found]), {"n": FULL}) is None
+
+
+def test_what_has_no_room_says_so_and_not_that_it_is_loading() -> None:
+    seen = snapshot(M, recorded={"m": 1})
+    told = "waits for memory: m needs 2.0 MiB on gpu:0, where 1.0 MiB are free"
+
+    assert model_status(seen, "m", {"m": FULL}).reason.startswith(told)
+    assert unready(seen, {"m": FULL})[0].startswith(f"m: {told}")
+    assert model_status(seen, "m", {"n": FULL}).reason == "loading"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"kept": kept("cold")}, "since 00:16Z: it was needed"),
+        (
+            {"asked": {"cold": True}, "kept": kept("cold")},
+            "asked for by a person at 00:16Z",
+        ),
+        ({"kept": WAITED_FOR}, "for a request at 00:16Z"),
+        (
+            {"kept": {"cold": replace(WAITED_FOR["cold"], on_cpu=True)}},
+            "for a request at 00:16Z, on the CPU: its GPU is full",
+        ),
+    ],
+    ids=["kept", "asked for", "waited for", "on the CPU"],
+)
+def test_what_is_loaded_says_for_what_and_since_when(
+    said: dict[str, object], expected: str
+) -> None:
+    seen = snapshot(COLD, serving=holding(COLD, 1), recorded={"cold": 1}, **said)  # type: ignore[arg-type]
+
+    assert model_status(seen, "cold").reason == expected

@@ -9,7 +9,7 @@ from sidecar.core.demand import Demand
 from sidecar.core.fleet import Profile, Snapshot, StoredModel
 from sidecar.core.learned import Learned
 from sidecar.core.memory import CPU, GIB, Reading
-from sidecar.core.overflow import hot_overflow
+from sidecar.core.overflow import crowding, hot_overflow
 from sidecar.core.policy import Policy
 from sidecar.core.ranking import Ranking
 from sidecar.core.what_if import Outlook, WhatIf, what_if
@@ -140,3 +140,19 @@ def test_hot_models_overflow_only_in_production_and_by_size() -> None:
     assert hot_overflow(fleet(*hot, profile=Profile.DEVELOPMENT), BUDGET) == ()
     assert hot_overflow(fleet(*hot), replace(BUDGET, budgets={CPU: 11 * MIB})) == ()
     assert hot_overflow(fleet(*hot), POLICY) == ()
+
+
+def test_hot_models_crowd_out_what_would_fit_without_them() -> None:
+    hot, large, small = of_size("h", 7, tier="hot"), of_size("l", 4), of_size("s", 3)
+
+    (found,) = crowding(fleet(hot, large, small, of_size("x", 11)), BUDGET)
+
+    assert (found.hot_bytes, found.budget_bytes, found.crowded_out) == (
+        7 * MIB,
+        10 * MIB,
+        ("l",),
+    )
+    assert "no room for l; raise" in str(found)
+    assert crowding(fleet(hot, small), BUDGET) == ()
+    assert crowding(fleet(large, small), BUDGET) == ()
+    assert crowding(fleet(hot, of_size("i", 7, tier="hot"), large), BUDGET) == (), "an overflow"
