@@ -10,6 +10,12 @@ from contract.errors import ArtifactUnreadable, InvalidArtifact
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
+def reason_of(error: Exception) -> str:
+    """In the system's own words, without the path and the number."""
+    code = error.errno if isinstance(error, OSError) else None
+    return os.strerror(code) if code else str(error)
+
+
 @contextmanager
 def reading(what: str) -> Iterator[None]:
     """Name what is read in the body, and tell why it cannot be.

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contract.errors import InvalidArtifact
 from contract.files import reading
+from contract.strict import explain
 
 
 class Tier(StrEnum):
@@ -59,4 +60,6 @@ def read_intent(path: Path) -> Intent:
     try:
         return Intent.model_validate_json(text)
     except ValidationError as error:
-        raise InvalidArtifact(f"{path} cannot be read: {error}; run `make repo` again") from error
+        raise InvalidArtifact(
+            f"{path} cannot be read: {explain(error, Intent)}; run `make repo` again"
+        ) from error

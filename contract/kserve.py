@@ -70,7 +70,9 @@ def from_http(body: bytes, header_length: int | None) -> Tensors:
     try:
         request = _Request.model_validate_json(body[:end])
     except ValidationError as error:
-        raise InvalidRequest(f"this is no request for inference: {explain(error)}") from error
+        raise InvalidRequest(
+            f"this is no request for inference: {explain(error, _Request)}"
+        ) from error
     raw, tensors = memoryview(body)[end:], {}
     for given in request.inputs:
         size = given.parameters.binary_data_size

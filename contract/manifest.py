@@ -246,8 +246,8 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         raise InvalidArtifact(
-            f"manifest {path} cannot be read: {explain(error)}; build the version again with "
-            "`make repo`"
+            f"manifest {path} cannot be read: {explain(error, Manifest)}; build the version again "
+            "with `make repo`"
         ) from error
 
 

@@ -1,10 +1,20 @@
-"""Files that people write: unknown keys are refused with the nearest known one."""
+"""Files that people write: what is wrong is told with the key and what it takes."""
 
 import difflib
+import re
 from collections.abc import Iterable
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    model_validator,
+)
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 SCHEMA_VERSION: Literal[1] = 1
 _TOLD_NAMES = 10
@@ -44,28 +54,93 @@ class Document(Strict):
         return data
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Annotates a text of one form. `pattern` is for programs, `example` tells people."""
+
+    pattern: str
+    example: str
+
+    def __get_pydantic_core_schema__(
+        self, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        text = core_schema.str_schema(pattern=self.pattern)
+        return core_schema.no_info_wrap_validator_function(self._told, text)
+
+    def _told(self, value: object, read: ValidatorFunctionWrapHandler) -> str:
+        try:
+            text: str = read(value)
+        except ValidationError:
+            raise ValueError(f"{value!r} cannot stand here; write {self.example}") from None
+        return text
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a message: the most similar known name, or all of them, or the first ones."""
     names = sorted(known)
-    if similar := difflib.get_close_matches(name, names, n=1):
-        return f"did you mean {similar[0]!r}?"
+    if similar := _similar(name, names):
+        return f"did you mean {similar!r}?"
     told = ", ".join(names[:_TOLD_NAMES]) or "none"
     more = len(names) - _TOLD_NAMES
     return f"known: {told} and {more} more" if more > 0 else f"known: {told}"
 
 
-def explain(error: ValidationError) -> str:
-    """All that is wrong, in one line: `where: what; where: what`."""
+def _similar(name: str, known: Iterable[str]) -> str | None:
+    """In upper or lower case."""
+    spelled = {each.casefold(): each for each in known}
+    found = difflib.get_close_matches(name.casefold(), spelled, n=1)
+    return spelled[found[0]] if found else None
+
+
+def explain(error: ValidationError, document: type[BaseModel]) -> str:
+    """All that is wrong with a document, in one line: `where: what; where: what`."""
     return "; ".join(
-        ": ".join(filter(None, [_where(problem["loc"]), _what(problem["msg"])]))
+        ": ".join(filter(None, [_where(problem["loc"]), what(problem, document)]))
         for problem in error.errors()
     )
+
+
+def what(problem: ErrorDetails, document: type[BaseModel]) -> str:
+    """One thing that is wrong.
+
+    Of a key that is missing also what it is for, of a word that is not known the nearest.
+    """
+    if problem["type"] in ("enum", "literal_error"):
+        return _none_of(problem["ctx"]["expected"], problem["input"])
+    if problem["type"] != "missing":
+        return problem["msg"].removeprefix("Value error, ")
+    meaning = _meaning(document, problem["loc"])
+    return f"this key is missing; its meaning: {meaning}" if meaning else "this key is missing"
+
+
+def _none_of(expected: str, said: object) -> str:
+    """`expected` are words as pydantic lists them: `'hot', 'warm' or 'cold'`."""
+    words = re.findall("'([^']*)'", expected)
+    similar = _similar(said, words) if isinstance(said, str) else None
+    hint = f"did you mean {similar!r}? It takes" if similar else "it takes"
+    return f"{said!r} cannot stand here; {hint} {expected}"
+
+
+def _meaning(document: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """The description of the key at a place of a document; empty where it has none."""
+    *way, key = location
+    sections = {document}
+    for part in way:
+        fields = [each.model_fields[str(part)] for each in sections if part in each.model_fields]
+        # An index, a free name and the tag of a union lead into no other section.
+        sections = set().union(*(_sections(field.annotation) for field in fields)) or sections
+    found = [each.model_fields[str(key)] for each in sections if key in each.model_fields]
+    meaning = found[0].description if found else None
+    return " ".join((meaning or "").split()).removesuffix(".")
+
+
+def _sections(annotation: Any) -> set[type[BaseModel]]:
+    """Those that a value of a type may consist of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return set().union(*map(_sections, get_args(annotation)))
 
 
 def _where(location: tuple[int | str, ...]) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return path.lstrip(".")
-
-
-def _what(message: str) -> str:
-    return message.removeprefix("Value error, ")

@@ -14,10 +14,12 @@ from generator.errors import GeneratorError, OutOfMemory, RecipeError
 from generator.events import Built, Failed, Stage
 from generator.fingerprint import hash_named
 from generator.hashes import ABSENT
+from generator.loaded import loaded_bytes
 from generator.pipeline import Exported, Task
 from generator.plans import see_builder
 from generator.publishing import publish
 from generator.recipe.formats import TensorRT
+from generator.recipe.source import module_files
 from generator.site import Site, Wanted, attempt
 
 # Exported models lie in scratch until they are measured, and a build that is killed loses them.
@@ -48,11 +50,14 @@ def _task(
         if isinstance(wanted.model.format, TensorRT) and (missing := missing_for_plans()):
             raise missing
         named = hash_named(wanted.model, site.folder, site.hashes)
-        if absent := [name for name in wanted.model.depends if named.get(name) == ABSENT]:
+        # Found here, nobody waits for PyTorch to be imported first.
+        if absent := [name for name, digest in named.items() if digest == ABSENT]:
             raise RecipeError(
-                f"{wanted.model.name} depends on {', '.join(absent)}, which is not in "
-                f"{site.folder}; put it there, or take it out of `depends`"
+                f"{wanted.model.name} names {', '.join(absent)}, which is not in {site.folder}; "
+                "put it there, or mend the recipe"
             )
+        if wanted.model.source:
+            module_files(wanted.model.source, site.folder)
         return Task(
             model=wanted.model,
             version=wanted.version,
@@ -133,7 +138,7 @@ def _missing_for_plans(scratch: Path) -> GeneratorError | None:
 def _needed_bytes(site: Site, task: Task) -> int:
     """Of memory, for the export: known from the files named, or from the version before."""
     files = (site.folder / name for name in task.named)
-    weights_bytes = sum(path.stat().st_size for path in files if path.is_file())
+    weights_bytes = sum(loaded_bytes(path) for path in files if path.is_file())
     for version in site.store.versions(task.model.name)[-1:]:
         with suppress(InvalidArtifact):
             before = read_manifest(site.store.version(task.model.name, version).manifest)

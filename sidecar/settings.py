@@ -1,11 +1,11 @@
 """Settings: one YAML file, parsed once, passed down. No module reads the environment."""
 
 import ipaddress
-import os
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -13,8 +13,9 @@ from cronsim import CronSim, CronSimError
 from pydantic import Field, ValidationError, model_validator
 
 from contract.bytes import Size
+from contract.files import reason_of
 from contract.intent import Seconds, Tier
-from contract.strict import Document, Strict, explain
+from contract.strict import Document, Strict, Written, explain
 from sidecar.core.fleet import Profile, Server
 from sidecar.core.memory import GIB
 from sidecar.core.policy import OnDrift, Policy, Recycle
@@ -24,8 +25,16 @@ from sidecar.errors import InvalidSettings
 OWN_REPLICA = "own"
 RESERVED_NAMES = ("activator",)
 
-Address = Annotated[str, Field(pattern=r"^[^/\s]+:\d+$")]
+Address = Annotated[str, Written(r"^[^/\s]+:\d+$", "host:port, such as 127.0.0.1:8001")]
 """`host:port`."""
+Url = Annotated[str, Written(r"^https?://", "a URL, such as http://127.0.0.1:8080")]
+CallerName = Annotated[
+    str,
+    Written(
+        r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$",
+        "up to 64 letters, digits and any of ._@- behind the first, such as ann",
+    ),
+]
 
 
 def _twice(names: list[str]) -> list[str]:
@@ -39,7 +48,7 @@ class ServerSettings(Strict):
     """`host:port` of its gRPC endpoint."""
     http: Address | None = None
     """`host:port` of its HTTP endpoint; needed where there is a gateway."""
-    metrics: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    metrics: Url | None = None
     """URL of its metrics, such as http://127.0.0.1:8002/metrics; memory is read there when the
     server has GPUs or runs on another machine."""
     gpu_uuids: tuple[str, ...] = ()
@@ -65,8 +74,10 @@ class Role(StrEnum):
 class TokenSettings(Strict):
     """One bearer token; `name` is the actor in operations and in the audit."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+    name: CallerName
+    """Of who has the token."""
     role: Role
+    """`viewer` reads, `operator` also changes."""
     file: Path
     """With the token alone in it."""
 
@@ -115,13 +126,14 @@ class ModelSettings(Strict):
     """Waiting up to here costs nothing."""
 
 
-DeviceName = Annotated[str, Field(pattern=r"^(cpu|gpu:\d+)$")]
+DeviceName = Annotated[str, Written(r"^(cpu|gpu:\d+)$", "cpu, or gpu:0 for the first GPU")]
 
 
 class ScheduleSettings(Strict):
     """A profile that holds from each time of `cron` on, in the time zone `zone`."""
 
     profile: Profile
+    """The one that holds from then on."""
     cron: str
     """Five fields: minute, hour, day of month, month, day of week; such as `0 8 * * 1-5`."""
     zone: str = "UTC"
@@ -175,13 +187,15 @@ class TlsSettings(Strict):
     """PEM files as Envoy sees them; a renewed certificate is taken up by itself."""
 
     certificate: Path
+    """With the chain of those that vouch for it behind it."""
     key: Path
+    """The private key of the certificate."""
 
 
 class ApiKeySettings(Strict):
     """One client of the gateway, and the file with its key."""
 
-    client: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+    client: CallerName
     """Its name in traces and counts."""
     file: Path
     """With the key alone in it."""
@@ -197,12 +211,19 @@ class ActivatorSettings(Strict):
 class ReplicaSettings(Strict):
     """Another Triton behind the same gateway, with a sidecar of its own."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    name: Annotated[
+        str,
+        Written(
+            r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+            "up to 64 letters, digits and any of ._- behind the first, such as b",
+        ),
+    ]
+    """In routes, counts and events."""
     http: Address
     """`host:port` of its Triton's HTTP endpoint."""
     grpc: Address
     """`host:port` of its Triton's gRPC endpoint."""
-    api: Annotated[str, Field(pattern=r"^https?://")]
+    api: Url
     """Base URL of its sidecar's REST API."""
     token_file: Path | None = None
     """File with a token of an operator there."""
@@ -272,7 +293,8 @@ class Settings(Document):
     state: Path
     """SQLite file with what must survive a restart."""
     servers: dict[Server, ServerSettings]
-    """Without `canary`, versions are proven on `serving`, as shadows of their models."""
+    """`serving` takes traffic. Without `canary`, versions are proven on `serving`, as shadows of
+    their models."""
     api: ApiSettings = ApiSettings()
     models: dict[str, ModelSettings] = Field(default_factory=dict)
     """By name."""
@@ -289,7 +311,7 @@ class Settings(Document):
     """Loads in flight per server; at most half of its --model-load-thread-count."""
     interval_s: Annotated[float, Field(gt=0)] = 1.0
     """Longest time between two looks at the servers."""
-    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    otlp_endpoint: Url | None = None
     """Base URL of an OpenTelemetry collector, such as `http://collector:4318`."""
 
     def as_policy(self) -> Policy:
@@ -343,21 +365,19 @@ def load_settings(path: Path, *, port: int | None = None) -> Settings:
         InvalidSettings: the file is missing, no YAML or not UTF-8, or a key is unknown or
             impossible; names the file, the key and the remedy.
     """
-    try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InvalidSettings(f"settings {path} are not UTF-8: {error}; save them so") from error
-    except (OSError, yaml.YAMLError) as error:
-        raise InvalidSettings(f"settings {path} cannot be read: {error}") from error
-    if not isinstance(raw, dict):
-        raise InvalidSettings(f"settings {path} must be a mapping with keys such as `store`")
-    api = raw.get("api") or {}
+    keys = read_keys(path)
+    api = keys.get("api") or {}
     if port is not None and isinstance(api, dict):
-        raw["api"] = {**api, "port": port}
+        keys["api"] = {**api, "port": port}
+    return settings_of(keys, path)
+
+
+def settings_of(keys: Mapping[str, Any], path: Path) -> Settings:
+    """What a file of these keys says at `path`. Raises InvalidSettings as `load_settings` does."""
     try:
-        settings = Settings.model_validate(raw)
+        settings = Settings.model_validate(keys)
     except ValidationError as error:
-        raise InvalidSettings(f"settings {path}: {explain(error)}") from error
+        raise InvalidSettings(f"settings {path}: {explain(error, Settings)}") from error
     anchored = _anchored(settings, path.absolute().parent)
     store = anchored.store.resolve()
     for server, section in anchored.servers.items():
@@ -368,6 +388,28 @@ def load_settings(path: Path, *, port: int | None = None) -> Settings:
                 "sidecar deletes in a stage what no server is to hold: take a folder of its own"
             )
     return anchored
+
+
+def read_keys(path: Path) -> dict[str, Any]:
+    """What a settings file holds, unchecked.
+
+    Raises:
+        InvalidSettings: the file is missing, no YAML or not UTF-8, or no mapping.
+    """
+    try:
+        found = yaml.safe_load(path.read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InvalidSettings(f"settings {path} are not UTF-8: {error}; save them so") from error
+    except OSError as error:
+        raise InvalidSettings(
+            f"settings {path} cannot be read: {reason_of(error)}; name yours with `--settings`; "
+            "`pilotlight schema settings` has the keys of a new file"
+        ) from error
+    except yaml.YAMLError as error:
+        raise InvalidSettings(f"settings {path} are no YAML: {error}") from error
+    if not isinstance(found, dict):
+        raise InvalidSettings(f"settings {path} must be a mapping with keys such as `store`")
+    return found
 
 
 def host_and_port(address: Address) -> tuple[str, int]:
@@ -403,12 +445,6 @@ def read_secret(path: Path) -> str:
     if not secret:
         raise InvalidSettings(f"secret file {path} is empty; write the secret into it")
     return secret
-
-
-def reason_of(error: Exception) -> str:
-    """In the system's own words, without the path and the number."""
-    code = error.errno if isinstance(error, OSError) else None
-    return os.strerror(code) if code else str(error)
 
 
 def _anchored(settings: Settings, folder: Path) -> Settings:

@@ -1,7 +1,7 @@
 """What a module returns, as the tensors that the recipe names."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -48,9 +48,14 @@ def named_outputs(model: ModelRecipe, answer: Any) -> tuple[torch.Tensor, ...]:
         if tensor.dtype not in _CARRIED:
             raise StageRefused(
                 f"output {name} is {tensor.dtype}, which Triton's clients cannot receive; return "
-                f"{_REMEDIES.get(tensor.dtype, 'another dtype')}"
+                f"{_REMEDIES.get(tensor.dtype, 'x.float()')}; what they can receive is "
+                f"{_told(_CARRIED)}"
             )
     return outputs
+
+
+def _told(dtypes: Iterable[torch.dtype]) -> str:
+    return ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
 
 
 def _fields(answer: Any) -> Mapping[str, Any] | None:

@@ -1,5 +1,6 @@
 """What PyTorch answers, and how far a right answer may be from it."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -33,6 +34,8 @@ _SMALLEST_HALF_LIMIT = 2e-3
 _HALF_NOISE_FACTOR = 4
 # Above it a limit tells nothing, and the model's answers are hardly numbers.
 _LARGEST_LIMIT = 0.1
+# What PyTorch's operators say of an index beyond a table.
+_BEYOND = re.compile("out of (range|bounds)|not in the valid range")
 
 
 def run_cases(model: ModelRecipe, module: torch.nn.Module, real: Tensors) -> list[GoldenSample]:
@@ -160,12 +163,23 @@ def _answer(model: ModelRecipe, module: torch.nn.Module, inputs: Tensors) -> Ten
             # Copies, because a forward may write into its inputs.
             answer = module(*map(torch.tensor, complete(model, inputs).values()))
     except FAULTS as error:
-        raise StageRefused(f"PyTorch itself fails at {shapes}: {blame(error)}") from error
+        remedy = _range_to_check(model, str(error))
+        raise StageRefused(f"PyTorch itself fails at {shapes}: {blame(error)}{remedy}") from error
     outputs = named_outputs(model, answer)
     arrays = dict(zip(model.output_names, map(_to_numpy, outputs), strict=True))
     refuse_wrong_batch(model, inputs, arrays)
     refuse_nan(arrays, who="PyTorch itself", where=shapes)
     return arrays
+
+
+def _range_to_check(model: ModelRecipe, said: str) -> str:
+    """To be added to what a module says that failed; empty where drawn ids are not the cause."""
+    ranges = [
+        f"`range` of {spec.name}, now {list(spec.range)}"
+        for spec in model.inputs
+        if spec.range and not spec.dtype.is_float and not spec.control
+    ]
+    return f"; check {' and '.join(ranges)}" if ranges and _BEYOND.search(said) else ""
 
 
 def _to_numpy(tensor: torch.Tensor) -> NDArray[np.generic]:

@@ -17,6 +17,7 @@ from generator.errors import StageRefused
 from generator.exporters.failures import FAULTS, blame
 from generator.exporters.weights import load_weights
 from generator.recipe import ModelRecipe
+from generator.recipe.source import module_files
 
 
 def construct(model: ModelRecipe, source: str, folder: Path) -> torch.nn.Module:
@@ -80,10 +81,7 @@ def source_hashes(folder: Path) -> dict[str, str]:
 
 def _callable(source: str, folder: Path) -> Callable[..., object]:
     name, _, attribute = source.partition(":")
-    relative = Path(*name.split("."))
-    candidates = [folder / relative.with_suffix(".py"), folder / relative / "__init__.py"]
-    if not any(path.is_file() for path in candidates):
-        raise StageRefused(f"source {source}: there is no {relative}.py in {folder}")
+    candidates = module_files(source, folder)
     sys.path.insert(0, str(folder))
     try:
         module = importlib.import_module(name)

@@ -12,8 +12,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
-from contract.strict import Document
+from contract.files import reason_of
+from contract.strict import Document, what
 from generator import releases
 from generator.errors import RecipeError
 from generator.recipe.ensemble import EnsembleRecipe
@@ -31,11 +33,11 @@ class Recipe(Document):
     """The release that will serve the repository, such as "24.10". Needed, unless the build is
     told: `pilotlight build --triton 24.10`."""
     target: Target
-    """Where instances run. `auto` leaves it to Triton."""
+    """Where instances run: `cpu`, `gpu`, or `auto`, which leaves it to Triton."""
     keep: PositiveInt = 3
     """Newest versions of each model that `pilotlight prune` leaves. None that is in use goes."""
     models: Annotated[tuple[ModelRecipe, ...], AfterValidator(not_empty)]
-    """Each version once."""
+    """What is built, each version once."""
     ensembles: tuple[EnsembleRecipe, ...] = ()
     """Models chained into one. Each once, under a name that no model has."""
 
@@ -113,29 +115,43 @@ def load_recipe(path: Path, *, triton: str | None = None) -> Recipe:
     """
     try:
         # In C: of two hundred models the one in Python takes longer than all that follows.
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        with path.open(encoding="utf-8") as file:
+            data = yaml.load(file, Loader=yaml.CSafeLoader)
         if triton and isinstance(data, dict) and data.setdefault("triton", triton) != triton:
             raise RecipeError(
                 f"{path}: recipe: triton: the recipe says {data['triton']}, the build was asked "
                 f"for {triton}; take `triton` out of the recipe, or build for {data['triton']}"
             )
         return Recipe.model_validate(data)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"recipe {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise RecipeError(
+            f"recipe {path} cannot be read: {reason_of(error)}; name another, or let "
+            "`pilotlight init` write one"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"recipe {path} is not UTF-8: {error}; save it so") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"recipe {path} is no YAML: {error}") from error
     except ValidationError as error:
-        problems = [_describe(problem["loc"], problem["msg"], data) for problem in error.errors()]
+        problems = [_describe(problem, data) for problem in error.errors()]
         raise RecipeError("\n".join(f"{path}: {problem}" for problem in problems)) from error
 
 
-def _describe(location: tuple[int | str, ...], message: str, data: Any) -> str:
-    message = message.removeprefix("Value error, ")
-    if location[:1] in (("models",), ("ensembles",)) and len(location) > 1:
-        kind = str(location[0])
-        entry = data[kind][location[1]]
-        name = entry.get("name") if isinstance(entry, dict) else None
-        who = f"{kind.removesuffix('s')} {name}" if name else f"{kind}[{location[1]}]"
-        location = location[2:]
-    else:
-        who = "recipe"
-    key = ".".join(map(str, location))
-    return f"{who}: {key}: {message}" if key else f"{who}: {message}"
+def _describe(problem: ErrorDetails, data: Any) -> str:
+    """`model ranker: input tokens: dtype: what is wrong`; entries of lists go by their names."""
+    named, keys, inside = list[str](), list[str](), data
+    for part in problem["loc"]:
+        inside = _at(part, inside)
+        name = inside.get("name") if isinstance(part, int) and isinstance(inside, dict) else None
+        if name:
+            named.append(f"{keys.pop().removesuffix('s')} {name}")
+        else:
+            keys.append(str(part))
+    return ": ".join(filter(None, [*(named or ["recipe"]), ".".join(keys), what(problem, Recipe)]))
+
+
+def _at(part: int | str, data: Any) -> Any:
+    """None where a part is in no file: the tag of a union."""
+    if isinstance(data, list) and isinstance(part, int):
+        return data[part]
+    return data.get(part) if isinstance(data, dict) else None

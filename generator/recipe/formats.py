@@ -4,10 +4,13 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field, PositiveInt
 
-from contract.strict import Strict, nearest
+from contract.strict import Strict, Written, nearest
 
 Kind = Literal["onnx", "onnx-fp16", "onnx-tensorrt", "tensorrt"]
 Precision = Literal["fp32", "fp16"]
+ServerFolder = Annotated[
+    str, Written(r"^/[\w./-]*$", "an absolute path of letters, digits and _.-, such as /var/cache")
+]
 Hardware = Literal["none", "same-compute-capability", "ampere-plus"]
 
 
@@ -57,7 +60,7 @@ class OnnxTensorRT(_OnTensorRT):
     """
 
     kind: Literal["onnx-tensorrt"]
-    cache_dir: Annotated[str, Field(pattern=r"^/[\w./-]*$")] = "/tmp"  # noqa: S108
+    cache_dir: ServerFolder = "/tmp"  # noqa: S108
     """Folder on the server that is there and may be written; each model gets folders of its own in
     it. A persistent one saves the engine builds after a restart."""
 

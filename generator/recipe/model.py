@@ -90,7 +90,7 @@ class ModelRecipe(Strict):
     """In the order in which `forward` returns them; of a dict, named tuple or dataclass, its names
     in any order. Each is a name, or a mapping for labels and `top_k`."""
     max_batch_size: NonNegativeInt
-    """0: no batch dimension."""
+    """Rows that are computed at once, at most; 0: no batch dimension."""
     format: Format = AS_WRITTEN
     """What is published and served: `onnx`, `onnx-fp16`, `onnx-tensorrt` or `tensorrt`; with
     options, a mapping with that `kind`."""

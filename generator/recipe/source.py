@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 from pydantic import AfterValidator
+
+from generator.errors import StageRefused
 
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -57,3 +59,17 @@ def source_of(said: Mapping[str, object]) -> str:
         if said.get(key) and source not in sources:
             raise ValueError(f"{key} belongs to {' or '.join(sources)}, this model has {source}")
     return source
+
+
+def module_files(source: str, folder: Path) -> list[Path]:
+    """Where the module of a callable may lie in the recipe's folder; one of them is there.
+
+    Raises:
+        StageRefused: none is.
+    """
+    name, _, _ = source.partition(":")
+    relative = Path(*name.split("."))
+    files = [folder / relative.with_suffix(".py"), folder / relative / "__init__.py"]
+    if not any(path.is_file() for path in files):
+        raise StageRefused(f"source {source}: there is no {relative}.py in {folder}")
+    return files

@@ -64,9 +64,11 @@ class Dim(Strict):
     """Range of a dynamic dimension."""
 
     min: PositiveInt
+    """The smallest size that clients may send."""
     opt: PositiveInt
     """The size to expect most."""
     max: PositiveInt
+    """The largest."""
     multiple_of: PositiveInt = 1
     """Every size is a multiple of it."""
 
@@ -96,7 +98,7 @@ class Input(Strict):
     name: TensorName
     """As clients send it."""
     dtype: Annotated[Datatype, BeforeValidator(_carried, json_schema_input_type=Datatype)]
-    """A control input may leave it out: BOOL, or INT64 for `corrid`."""
+    """Such as FP32 or INT64. A control input may leave it out: BOOL, or INT64 for `corrid`."""
     shape: Annotated[tuple[Size, ...], AfterValidator(_has_sizes)]
     """Without the batch dimension; names in it are dynamic dimensions, see `dims`. A control
     input has [1]."""
@@ -133,31 +135,29 @@ class Input(Strict):
         known = _CONTROL_DTYPES[self.control]
         if self.dtype not in known or self.shape != (1,):
             raise ValueError(
-                f"input {self.name} is {self.dtype}{list(self.shape)}: Triton writes "
-                f"{self.control} as one of {', '.join(known)}, shape [1]"
+                f"Triton writes {self.control} as one of {', '.join(known)}, shape [1], and not as "
+                f"{self.dtype}{list(self.shape)}"
             )
         if self.optional:
-            raise ValueError(
-                f"input {self.name}: no client sends a control input; take optional out"
-            )
+            raise ValueError("no client sends a control input; take optional out")
         return self
 
     @model_validator(mode="after")
     def _says_where_values_come_from(self) -> Self:
         if self.range and not self._can_be_drawn_from_range:
             raise ValueError(
-                f"input {self.name}: range {list(self.range)} must be [low, high) with low < high, "
+                f"range {list(self.range)} must be [low, high) with low < high, "
                 "on a number without fill; of integers for an integer input"
             )
         if self.fill and self.dtype is Datatype.BYTES:
-            raise ValueError(f"input {self.name}: texts are no mask; take fill out")
+            raise ValueError("texts are no mask; take fill out")
         if self.values and self.dtype is not Datatype.BYTES:
             raise ValueError(
-                f"input {self.name} is {self.dtype}: values are texts of a BYTES input; "
-                "write range: [low, high)"
+                f"values are texts of a BYTES input, and this one is {self.dtype}; write range: "
+                "[low, high)"
             )
         if self.default is not None and not self.optional:
-            raise ValueError(f"input {self.name} has a default; write optional: true beside it")
+            raise ValueError("default is for an optional input; write optional: true beside it")
         return self
 
     @property

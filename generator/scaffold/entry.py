@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from contract.config import ModelConfig
 from contract.dtypes import Datatype
 from contract.warmup import datatype_from_config
 from generator.config.schema import is_map
+from generator.lint.rules.tensors import unknown
 from generator.recipe import Target
 from generator.scaffold.found import FoundDim, FoundInput, FoundModel, Graph
 
 _DIM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # What Triton assumes of a model whose config it has to make up.
 _MADE_UP_BATCH = 4
+_FIRST = 1
 _VARIES = -1
 _KINDS = {"KIND_CPU": "cpu", "KIND_GPU": "gpu", "KIND_MODEL": "model"}
 # What a recipe decides in words of its own, and what it plans itself.
@@ -39,11 +41,15 @@ Said = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`config` is empty where there is none; `file` is the ONNX file of the newest version."""
+    """`config` is empty where there is none; `file` is the ONNX file of the newest version.
+
+    `versions` are all that have one, ascending; none of a file that lies in no repository.
+    """
 
     name: str
     config: ModelConfig
     file: Path
+    versions: tuple[int, ...] = ()
 
 
 def kinds(config: ModelConfig) -> set[str]:
@@ -61,8 +67,8 @@ def entry(model: Model, graph: Graph, target: Target, recipe_folder: Path) -> Fo
         size for spec in inputs for size in spec.shape or () if isinstance(size, str)
     )
     seen = _seen_sizes(config, inputs)
-    notes = [*_not_taken_over(said)]
-    outputs = [*_outputs(model, recipe_folder)] or [item.name for item in graph.outputs]
+    notes = [*_other_versions(model.versions), *_not_taken_over(said)]
+    outputs = [*_outputs(model, graph, recipe_folder)] or [item.name for item in graph.outputs]
     keys = {
         "batching": _take_batching(said),
         "instances": _instances(_take_groups(said), target),
@@ -72,6 +78,7 @@ def entry(model: Model, graph: Graph, target: Target, recipe_folder: Path) -> Fo
     }
     return FoundModel(
         name=model.name,
+        version=clients_version(model.versions),
         source={"onnx": relative(model.file, recipe_folder)},
         inputs=inputs,
         dims=tuple(FoundDim(name=name, sizes=seen.get(name)) for name in names),
@@ -144,8 +151,32 @@ def _seen_sizes(
     return {name: (sizes[0], sizes[len(sizes) // 2], sizes[-1]) for name, sizes in ordered.items()}
 
 
-def _outputs(model: Model, recipe_folder: Path) -> Iterator[JsonValue]:
+def clients_version(versions: Sequence[int]) -> int | None:
+    """The newest, which clients may name; None where the build's own first number is the same."""
+    return newest if (newest := max(versions, default=_FIRST)) != _FIRST else None
+
+
+def _other_versions(versions: Sequence[int]) -> Iterator[str]:
+    if len(versions) > 1:
+        yield (
+            f"Of its versions {', '.join(map(str, versions))} the newest is taken over; an entry "
+            "for another names its file and `version`."
+        )
+
+
+def unknown_outputs(model: Model, graph: Graph) -> Iterator[str]:
+    """Why outputs of the config are left out: the graph lacks them."""
+    known = [item.name for item in graph.outputs]
+    path = f"{model.file.parent.name}/{model.file.name}"
+    found = (unknown("output", item.name, known, path) for item in model.config.output)
+    yield from filter(None, found)
+
+
+def _outputs(model: Model, graph: Graph, recipe_folder: Path) -> Iterator[JsonValue]:
+    known = {item.name for item in graph.outputs}
     for item in model.config.output:
+        if item.name not in known:
+            continue
         if item.label_filename:
             labels = model.file.parents[1] / item.label_filename
             yield {"name": item.name, "labels": relative(labels, recipe_folder)}

@@ -30,9 +30,13 @@ class FoundDim(Message):
 
 
 class FoundModel(Message):
-    """`keys` are further keys of the entry; `notes` are printed above it."""
+    """`keys` are further keys of the entry; `notes` are printed above it.
+
+    `version` is None where the build is to count from 1.
+    """
 
     name: str
+    version: int | None = None
     source: dict[str, str]
     inputs: tuple[FoundInput, ...]
     dims: tuple[FoundDim, ...] = ()
@@ -49,7 +53,10 @@ class FoundStep(Message):
 
 
 class FoundEnsemble(Message):
+    """`version` is as a model's."""
+
     name: str
+    version: int | None = None
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     steps: tuple[FoundStep, ...]

@@ -10,7 +10,7 @@ from contract.layout import CONFIG, ONNX_MODEL, is_model_name
 from generator import worker
 from generator.errors import NothingFound
 from generator.recipe import Target
-from generator.scaffold.entry import Model, entry, kinds
+from generator.scaffold.entry import Model, clients_version, entry, kinds, unknown_outputs
 from generator.scaffold.found import (
     Found,
     FoundEnsemble,
@@ -43,7 +43,9 @@ def look(root: Path, *, recipe_folder: Path, scratch: Path) -> tuple[Found, Targ
         )
     target = _target([model.config for model, _ in models])
     entries = tuple(entry(model, graph, target, recipe_folder) for model, graph in models)
-    ensembles = tuple(_ensembles(configs, {made.name for made in entries}, left_out))
+    for model, graph in models:
+        left_out += [f"{model.name}: {why}" for why in unknown_outputs(model, graph)]
+    ensembles = tuple(_ensembles(root, configs, {made.name for made in entries}, left_out))
     return Found(models=entries, ensembles=ensembles, left_out=tuple(left_out)), target
 
 
@@ -88,19 +90,20 @@ def _models(root: Path, configs: Mapping[str, ModelConfig], left_out: list[str])
             left_out.append(f"{name}: {backend}; it stays as it is")
         elif backend == _ENSEMBLE:
             continue
-        elif file := _newest_file(root / name, config.default_model_filename or ONNX_MODEL):
-            yield Model(name, config, file)
         else:
-            left_out.append(f"{name}: no version has an ONNX file")
+            file = config.default_model_filename or ONNX_MODEL
+            folder = root / name
+            versions = [each for each in _versions(folder) if (folder / f"{each}/{file}").is_file()]
+            if versions:
+                yield Model(name, config, folder / f"{versions[-1]}/{file}", tuple(versions))
+            else:
+                left_out.append(f"{name}: no version has an ONNX file")
 
 
-def _newest_file(folder: Path, name: str) -> Path | None:
-    versions = sorted(
-        (path for path in folder.iterdir() if _VERSION.fullmatch(path.name)),
-        key=lambda path: int(path.name),
-    )
-    files = [version / name for version in versions if (version / name).is_file()]
-    return files[-1] if files else None
+def _versions(folder: Path) -> list[int]:
+    """Ascending."""
+    names = (path.name for path in folder.iterdir())
+    return sorted(int(name) for name in names if _VERSION.fullmatch(name))
 
 
 def _graphs(
@@ -123,7 +126,10 @@ def _target(configs: Sequence[ModelConfig]) -> Target:
 
 
 def _ensembles(
-    configs: Mapping[str, ModelConfig], models: Set[str], left_out: list[str]
+    root: Path,
+    configs: Mapping[str, ModelConfig],
+    models: Set[str],
+    left_out: list[str],
 ) -> Iterator[FoundEnsemble]:
     for name, config in configs.items():
         steps = config.ensemble_scheduling.step
@@ -135,6 +141,7 @@ def _ensembles(
         elif config.platform == _ENSEMBLE:
             yield FoundEnsemble(
                 name=name,
+                version=clients_version(_versions(root / name)),
                 inputs=[item.name for item in config.input],
                 outputs=[item.name for item in config.output],
                 steps=[

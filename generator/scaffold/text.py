@@ -4,7 +4,7 @@ What nobody can know stands there as a comment, `# TODO key: what to write`, and
 missing: a recipe with such lines is refused with the name of the key, until it is filled in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import yaml
@@ -15,6 +15,7 @@ from generator.scaffold.found import Found, FoundEnsemble, FoundInput, FoundMode
 TODO = "# TODO "
 _LEFT_OUT = "# - "
 _WIDTH = 96
+_TOLD = 2
 _SOME_SIZES = (1, 32, 128)
 _DTYPE = "dtype: what the model takes, such as FP32, INT64, BOOL, BYTES"
 _SHAPE = "shape: without the batch dimension, such as [13]; a name where a size varies: [seq]"
@@ -55,6 +56,21 @@ def to_fill_in(text: str) -> list[str]:
     return found
 
 
+def together(waiting: Sequence[str]) -> list[str]:
+    """What is to be filled in, told once for all models that wait for the same."""
+    models: dict[str, list[str]] = {}
+    for line in waiting:
+        model, _, what = line.partition(": ")
+        models.setdefault(what, []).append(model)
+    return [f"{_some(names)}: {what}" for what, names in models.items()]
+
+
+def _some(names: Sequence[str]) -> str:
+    if len(names) <= _TOLD:
+        return ", ".join(names)
+    return f"{names[0]} … {names[-1]} ({len(names)} models)"
+
+
 def left_out(text: str) -> list[str]:
     """What is there, too, and why no entry was made of it."""
     lines = text.splitlines()
@@ -64,6 +80,7 @@ def left_out(text: str) -> list[str]:
 def _entry(model: FoundModel) -> Iterator[str]:
     yield from (f"  # {note}" for note in model.notes)
     yield f"  - name: {model.name}"
+    yield from _version(model.version)
     yield from (f"    {line}" for line in _keys(model))
 
 
@@ -90,10 +107,16 @@ def _keys(model: FoundModel) -> Iterator[str]:
 
 def _ensemble(ensemble: FoundEnsemble) -> Iterator[str]:
     yield f"  - name: {ensemble.name}"
+    yield from _version(ensemble.version)
     yield f"    inputs: {_flow(list(ensemble.inputs))}"
     yield f"    outputs: {_flow(list(ensemble.outputs))}"
     yield "    steps:"
     yield from (f"      - {_flow(step.model_dump())}" for step in ensemble.steps)
+
+
+def _version(version: int | None) -> Iterator[str]:
+    if version is not None:
+        yield f"    version: {version}  # as clients name it; without it, changes get the next one"
 
 
 def _input(spec: FoundInput) -> Iterator[str]:

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pilotlight.commands.building import named, shown, told
+from contract.layout import Store
+from pilotlight.commands.building import named, next_steps, shown, told
 from pilotlight.commands.init import RECIPE
 from pilotlight.commands.output import CommandFailed, ExitCode, Output
 from pilotlight.commands.running import command
@@ -72,7 +73,13 @@ def build_command(
         bool, typer.Option("--watch", help="Build again whenever a file changes, until ctrl-C.")
     ] = False,
 ) -> None:
-    """Export, verify, measure and publish the models that changed."""
+    """Export, verify, measure and publish the models that changed.
+
+    A model goes through stages. `export`: it becomes an ONNX file. `verify`: the file answers as
+    PyTorch does. `convert`: TensorRT makes a plan of it. `wait`: for its turn, because what follows
+    is measured alone. `probe`: its load, its latency and its memory are measured. `dry run`: a real
+    Triton serves it. `publish`: it goes into the store.
+    """
     from generator.build import build  # noqa: PLC0415  (an extra)
     from generator.errors import GeneratorError, StoreBusy  # noqa: PLC0415  (an extra)
 
@@ -84,6 +91,7 @@ def build_command(
 
     def attempt() -> bool:
         try:
+            entries = _entries(recipe, triton)
             packages = _onnxruntime_of(recipe, triton, out) if prove else None
             with _dry_run(recipe, triton, out) if dry_run_server else nullcontext() as dry_run:
                 how = partial(
@@ -96,12 +104,13 @@ def build_command(
                     dry_run=dry_run,
                 )
                 try:
-                    report = told(out, lambda tell: how(report=tell))
+                    report = told(out, lambda tell: how(report=tell), entries=entries)
                 except StoreBusy as busy:
                     if not wait:
                         raise
                     out.say(escape(str(busy)))
-                    report = told(out, lambda tell: how(report=tell, wait=True))
+                    waiting = partial(how, wait=True)
+                    report = told(out, lambda tell: waiting(report=tell), entries=entries)
             differing = _rebuilt(out, recipe, store, report, triton) if verify_reproducible else ()
         except GeneratorError as error:
             raise CommandFailed(str(error)) from error
@@ -129,18 +138,36 @@ def _tell(out: Output, store: Path, report: "BuildReport", differing: "Sequence[
         f"{escape(str(store))}: {len(report.built)} built, {len(report.unchanged)} unchanged, "
         f"{len(report.failed)} failed",
     )
+    for words in next_steps(report.built, Store(store)):
+        out.say(escape(words))
+
+
+def _entries(recipe: Path, triton: str | None) -> int:
+    """How many models and ensembles it has.
+
+    Raises:
+        RecipeError: it is impossible.
+    """
+    from generator.recipe import load_recipe  # noqa: PLC0415  (an extra)
+
+    loaded = load_recipe(recipe, triton=triton)
+    return len(loaded.models) + len(loaded.ensembles)
 
 
 def _rebuilt(
     out: Output, recipe: Path, store: Path, report: "BuildReport", triton: str | None
 ) -> "tuple[Differs, ...]":
+    from generator.recipe import load_recipe  # noqa: PLC0415  (an extra)
     from generator.reproducible import verify_reproducible  # noqa: PLC0415  (an extra)
 
     current = {(one.model, one.version) for one in report.built}
     current |= {(one.model, one.version) for one in report.unchanged}
+    # No ensemble is built again.
+    models = {model.name for model in load_recipe(recipe, triton=triton).models}
     return told(
         out,
         lambda tell: verify_reproducible(recipe, store, current, report=tell, triton=triton),
+        entries=sum(model in models for model, _ in current),
     )
 
 
@@ -218,4 +245,8 @@ def build_shown(recipe: Path, store: Path, *, console: Console) -> "BuildReport"
     """
     from generator.build import build  # noqa: PLC0415  (an extra)
 
-    return shown(console, lambda report: build(recipe, store, jobs=None, report=report))
+    return shown(
+        console,
+        lambda report: build(recipe, store, jobs=None, report=report),
+        entries=_entries(recipe, None),
+    )

@@ -1,6 +1,7 @@
 """How a build looks while it runs."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from contract.layout import Store
 from pilotlight.commands.output import Output
 from pilotlight.commands.progress import live
 
@@ -28,21 +30,24 @@ STYLES = {
     "differs": "red",
 }
 """Of the ends of a model's way."""
+_TOLD = 3
 
 
-def told(out: Output, work: "Callable[[Report], T]") -> T:
+def told(out: Output, work: "Callable[[Report], T]", *, entries: int) -> T:
     """Do `work`, telling what it reports: a line of JSON for each event, or as `shown`."""
     if out.as_json:
         return work(lambda event: out.tell(asdict(event), None))
-    return shown(out.console, work)
+    return shown(out.console, work, entries=entries)
 
 
-def shown(console: Console, work: "Callable[[Report], T]") -> T:
+def shown(console: Console, work: "Callable[[Report], T]", *, entries: int) -> T:
     """Do `work` with a live line for each model under way, above them those that have ended.
 
-    Plain lines where there is no terminal. What is unchanged is only counted, by whoever sums up.
+    Only these where there is no terminal. Each says how many of all `entries` have ended. What is
+    unchanged is only counted.
     """
     under_way: dict[tuple[str, int | None], BuildEvent] = {}
+    ended = itertools.count(1)
 
     with live(console) as show:
 
@@ -52,8 +57,10 @@ def shown(console: Console, work: "Callable[[Report], T]") -> T:
             if has_ended:
                 del under_way[event.model, event.version]
             show(Text.from_markup("\n".join(map(_line, under_way.values()))))
-            if event.stage != UNCHANGED and (has_ended or not console.is_terminal):
-                console.print(_line(event))
+            if has_ended:
+                number = next(ended)
+                if event.stage != UNCHANGED:
+                    console.print(f"{_line(event)}  {number}/{entries}")
 
         return work(report)
 
@@ -65,3 +72,34 @@ def _line(event: "BuildEvent") -> str:
 
 def named(entry: "BuildEvent | Built | Failed | Differs") -> str:
     return entry.model if entry.version is None else f"{entry.model} {entry.version}"
+
+
+def next_steps(built: "Sequence[Built]", store: Store) -> Iterator[str]:
+    """What becomes of the new versions: of a model's first nobody has to take care."""
+    newest = {one.model: one.version for one in sorted(built, key=lambda one: one.version)}
+    made = {(one.model, one.version) for one in built}
+    has_older = {
+        model
+        for model in newest
+        if any((model, version) not in made for version in store.versions(model))
+    }
+    first = [f"{model} {version}" for model, version in newest.items() if model not in has_older]
+    later = [f"{model} {version}" for model, version in newest.items() if model in has_older]
+    if first:
+        yield (
+            f"{_some(first)}: a first version needs no release; it is loaded at its first request, "
+            "or at once where it is hot"
+        )
+    if len(later) == 1:
+        yield f"{later[0]} is new: pilotlight release {later[0]}"
+    elif later:
+        yield (
+            f"{len(later)} models have new versions ({_some(later)}): "
+            "pilotlight release --all-pending"
+        )
+
+
+def _some(versions: Sequence[str]) -> str:
+    rest = len(versions) - _TOLD
+    told = ", ".join(versions[:_TOLD])
+    return f"{told} and {rest} more" if rest > 0 else told

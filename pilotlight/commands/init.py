@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from pilotlight.commands.output import CommandFailed, Output
+from pilotlight.commands.output import CommandFailed, ExitCode, Output
 from pilotlight.commands.running import command
 
 RECIPE = "models.yaml"
@@ -25,13 +25,13 @@ RECIPE = "models.yaml"
 def init_command(
     out: Output,
     what: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="A Python file that makes models, an ONNX file, a Triton repository, or a "
             "folder of Hugging Face.",
             show_default=False,
         ),
-    ],
+    ] = None,
     *,
     recipe: Annotated[
         Path | None,
@@ -54,8 +54,16 @@ def init_command(
     """
     from generator.errors import GeneratorError  # noqa: PLC0415  (an extra)
     from generator.scaffold.begin import begin  # noqa: PLC0415
-    from generator.scaffold.text import left_out, to_fill_in  # noqa: PLC0415
+    from generator.scaffold.text import left_out, to_fill_in, together  # noqa: PLC0415
 
+    if what is None:
+        raise CommandFailed(
+            "say what to begin from: a Python file that makes models, an ONNX file, a Triton "
+            "repository, or a folder of Hugging Face",
+            code="usage",
+            remedy="such as: pilotlight init ranker.py",
+            exit_code=ExitCode.USAGE,
+        )
     target = recipe or Path(os.path.relpath(what.absolute().parent), RECIPE)
     if what.exists() and target.exists() and not force:
         raise CommandFailed(
@@ -69,7 +77,7 @@ def init_command(
     waiting, without_entry = to_fill_in(text), left_out(text)
     for why in without_entry:
         out.say(f"  left out: {escape(why)}")
-    for line in waiting:
+    for line in together(waiting):
         out.say(f"  to fill in: {escape(line)}")
     out.tell(
         {"recipe": str(target), "to_fill_in": waiting, "left_out": without_entry},

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from contract.config import ModelConfig, instance_groups, parse_config, read_config
 from contract.errors import ContractError, InvalidArtifact, InvalidVersion
+from contract.files import reason_of
 from contract.intent import Intent, read_intent
 from contract.layout import (
     INTENT,
@@ -23,7 +24,6 @@ from contract.requests import golden_requests
 from contract.samples import GoldenSample, Tensors, read_golden
 from contract.warmup import warmup_requests
 from sidecar.core.fleet import StoredModel, StoredVersion
-from sidecar.settings import reason_of
 
 QUICK_SCAN_S = 0.02
 SCANNING_SHARE = 0.01

@@ -18,12 +18,12 @@ from tritonclient.grpc import service_pb2
 
 from contract.dtypes import datatype_of
 from contract.errors import ContractError
+from contract.files import reason_of
 from contract.kserve import from_grpc
 from contract.samples import Tensors, warmup_bytes
 from sidecar.adapters.exclusive import Exclusive
 from sidecar.core.recording import Recorded, surplus
 from sidecar.errors import StateUnavailable
-from sidecar.settings import reason_of
 
 T = TypeVar("T")
 _DIGITS = 16

@@ -19,13 +19,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from contract.files import reading
+from contract.files import reading, reason_of
 from contract.layout import CONFIG, LABELS, WARMUP, Store
 from sidecar.adapters.room import try_room
 from sidecar.core.wanted import Placement
 from sidecar.errors import StageUnusable
 from sidecar.ports import Mark
-from sidecar.settings import reason_of
 
 MARK = ".pilotlight-mark"
 COPIED = (WARMUP, LABELS)

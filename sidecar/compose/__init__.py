@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from contract.files import reason_of
 from contract.layout import Store
 from sidecar.activator.samples import SharedSamples
 from sidecar.adapters.meters import CombinedMeter
@@ -56,12 +57,7 @@ from sidecar.runtime.telemetry import Telemetry
 from sidecar.runtime.trials import Trier
 from sidecar.runtime.warm import Warmer
 from sidecar.runtime.world import World
-from sidecar.settings import (
-    ApiSettings,
-    ServerSettings,
-    Settings,
-    reason_of,
-)
+from sidecar.settings import ApiSettings, ServerSettings, Settings
 
 # For answers that are under way when the sidecar is stopped.
 GRACE_S = 5

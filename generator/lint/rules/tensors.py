@@ -1,7 +1,7 @@
 """A config against the ONNX graph that it is for."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -74,11 +74,15 @@ def inputs_incomplete(repository: Repository) -> Iterator[Problem]:
 )
 def tensor_unknown(repository: Repository) -> Iterator[Problem]:
     for listed in _listed(repository):
-        if listed.said.name not in listed.known:
-            yield Problem(
-                listed.at("name"),
-                f"{listed} is not in {listed.path}, which has {', '.join(listed.known)}",
-            )
+        if why := unknown(listed.kind, listed.said.name, listed.known, listed.path):
+            yield Problem(listed.at("name"), why)
+
+
+def unknown(kind: str, name: str, known: Collection[str], path: str) -> str | None:
+    """What is wrong with a tensor that a config lists; None where the graph at `path` has it."""
+    return (
+        None if name in known else f"{kind} {name} is not in {path}, which has {', '.join(known)}"
+    )
 
 
 @rule(

@@ -91,7 +91,7 @@ def _answered(protocol: str, labels: Mapping[str, str]) -> Answered:
     return Answered(
         version=_version(version),
         code=code if protocol == "http" else f"grpc:{code}",
-        warmth=labels["warmth"],
+        outcome=labels["warmth"],
     )
 
 

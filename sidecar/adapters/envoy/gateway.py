@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from contract.files import reason_of
 from sidecar.adapters.envoy import clusters, endpoints, listeners, routes
 from sidecar.adapters.envoy.admin import Admin
 from sidecar.adapters.envoy.bootstrap import bootstrap
@@ -20,7 +21,6 @@ from sidecar.adapters.envoy.names import GRPC, HTTP, PROTOCOLS, STREAMS, serving
 from sidecar.core.routing import Routes
 from sidecar.core.traffic import Traffic
 from sidecar.errors import GatewayLost, GatewayRefused
-from sidecar.settings import reason_of
 
 APPLIED_WITHIN_S = 15.0
 """Of 10,000 loaded models; a change among few takes milliseconds."""

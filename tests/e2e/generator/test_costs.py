@@ -63,7 +63,7 @@ def test_what_triton_does_not_load_is_not_published(built: Built) -> None:
 
 
 def test_a_model_that_was_served_is_published(built: Built) -> None:
-    assert "hurried        dry run" in built.output
+    assert "hurried        built" in built.output
     assert "1 built, 0 unchanged, 1 failed" in built.output
 
 

@@ -203,7 +203,7 @@ def test_json_that_does_not_fit_is_refused_with_the_reason(
         (b"", None, "no request for inference"),
         (b"\x1f\x8b\x08", None, "no request for inference"),
         (b"[" * 100_000, None, "no request for inference"),
-        (b"{}", None, "inputs: Field required"),
+        (b"{}", None, "inputs: this key is missing"),
         (b'{"inputs": []}', None, "no request for inference"),
         (b'{"inputs": [1]}', None, r"inputs\[0\]"),
         (b"{}", 3, "is to have 3 bytes, but all has 2"),

@@ -15,6 +15,7 @@ from contract.manifest import read_manifest
 from generator.build import build
 from generator.ensembles.models import fingerprint as ensemble_fingerprint
 from generator.ensembles.models import read_models
+from generator.events import Stage
 from generator.fingerprint import fingerprint, hash_named
 from generator.hashes import Hashes
 from generator.recipe import Recipe
@@ -98,17 +99,28 @@ def test_a_build_without_changes_imports_nothing_that_only_changes_need(
     assert ONLY_FOR_CHANGES & set(modules.split()) == set()
 
 
-def test_a_file_that_a_model_depends_on_is_there_before_any_export(tmp_path: Path) -> None:
-    model = raw(name="scaled", depends=["scale.json"])
+@pytest.mark.parametrize(
+    ("said", "lacking"),
+    [
+        ({"depends": ["scale.json"]}, "scaled names scale.json, which is not in {folder}; put it"),
+        ({"weights": "scaled.pt"}, "scaled names scaled.pt, which is not in {folder}; put it"),
+        ({"source": "gone:create"}, "source gone:create: there is no gone.py in {folder}"),
+    ],
+)
+def test_what_is_not_there_is_told_before_pytorch_is_imported(
+    tmp_path: Path, said: dict[str, Any], lacking: str
+) -> None:
     recipe = tmp_path / "models.yaml"
-    recipe.write_text(yaml.safe_dump({"triton": "24.10", "target": "cpu", "models": [model]}))
+    models = [raw(name="scaled", **said)]
+    recipe.write_text(yaml.safe_dump({"triton": "24.10", "target": "cpu", "models": models}))
+    stages = list[Stage]()
 
-    (failed,) = build(recipe, tmp_path / "store", jobs=1, report=lambda _: None).failed
+    (failed,) = build(
+        recipe, tmp_path / "store", jobs=1, report=lambda event: stages.append(event.stage)
+    ).failed
 
-    assert failed.reason == (
-        f"scaled depends on scale.json, which is not in {tmp_path}; put it there, or take it out "
-        "of `depends`"
-    )
+    assert failed.reason.startswith(lacking.format(folder=tmp_path))
+    assert stages == [Stage.FAILED]
 
 
 def test_a_version_that_the_disk_does_not_let_be_read_is_not_built_again(

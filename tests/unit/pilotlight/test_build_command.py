@@ -19,6 +19,7 @@ NO_BATCH = {"batching": {"preferred": [128]}}
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
+    (tmp_path / "ranker.py").touch()
     path = tmp_path / "models.yaml"
     said = {"triton": "24.10", "target": "cpu", "models": [raw(**NO_BATCH)]}
     path.write_text(yaml.safe_dump(said))

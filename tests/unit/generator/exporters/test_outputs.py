@@ -52,6 +52,26 @@ def test_other_tensors_than_the_recipe_names_are_refused(answer: Any) -> None:
         named(answer, "score", "taste")
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            torch.zeros(1, dtype=torch.complex64),
+            "output score is torch.complex64, which Triton's clients cannot receive; return "
+            "torch.view_as_real(x); what they can receive is bool, float16, float32, float64, "
+            "int16, int32, int64, int8, uint16, uint32, uint64, uint8",
+        ),
+        (SCORE.bfloat16(), "return x.float(), and compute it outside of torch.autocast; what "),
+        (SCORE.to(torch.float8_e5m2), "score is torch.float8_e5m2, .* return x.float(); what "),
+    ],
+)
+def test_what_no_client_receives_is_refused_with_what_they_do(
+    answer: torch.Tensor, said: str
+) -> None:
+    with pytest.raises(StageRefused, match=said.replace("(", r"\(").replace(")", r"\)")):
+        named(answer, "score")
+
+
 def test_sparse_tensors_are_refused() -> None:
     with pytest.raises(StageRefused, match=r"output score is sparse .* return x.to_dense\(\)"):
         named(torch.eye(2).to_sparse(), "score")

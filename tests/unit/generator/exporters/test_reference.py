@@ -11,7 +11,7 @@ import torch
 from generator.errors import StageRefused
 from generator.exporters.reference import calibrate, run_cases
 from generator.recipe import ModelRecipe
-from tests.unit.generator.entries import DENSE, entry
+from tests.unit.generator.entries import DENSE, IDS, entry
 
 
 class Doing(torch.nn.Module):
@@ -133,6 +133,25 @@ def test_a_model_that_keeps_a_tensor_in_float32_says_what_to_do() -> None:
 
     assert "the model cannot run in float64, which calibrates its tolerance" in said
     assert "register what it keeps (ModuleList, register_buffer)" in said
+
+
+@pytest.mark.parametrize(
+    "lookup",
+    [
+        lambda ids: torch.nn.functional.embedding(ids, torch.zeros(9, 2)),
+        lambda ids: torch.zeros(9)[ids],
+        lambda ids: torch.zeros(64, 9).gather(1, ids),
+    ],
+)
+def test_ids_beyond_a_table_are_a_reason_to_check_their_range(lookup: Any) -> None:
+    module = torch.nn.Identity()
+    module.forward = lookup
+
+    with pytest.raises(StageRefused) as caught:
+        run_cases(entry(inputs=[IDS]), module, {})
+
+    assert "Error: index" in str(caught.value)
+    assert str(caught.value).endswith("; check `range` of ids, now [0, 100]")
 
 
 def test_what_forward_raises_is_told_with_its_line() -> None:

@@ -42,7 +42,7 @@ def test_the_shipped_recipes_are_valid() -> None:
         ({"instnces": 2}, "model ranker: unknown key 'instnces'; did you mean 'instances'?"),
         (
             {"inputs": [IDS | {"dtpye": "INT64"}]},
-            "model ranker: inputs.0: unknown key 'dtpye'; did you mean 'dtype'?",
+            "model ranker: input ids: unknown key 'dtpye'; did you mean 'dtype'?",
         ),
         ({"batching": {"prefered": [4]}}, "batching: unknown key 'prefered'; did you mean"),
         ({"zzz": 1}, "unknown key 'zzz'; known: "),
@@ -83,6 +83,14 @@ def test_refuses_a_version_that_triton_would_misread(tmp_path: Path, version: ob
             {"inputs": [TOKENS], "dims": {"seq": {"min": 8, "opt": 8, "max": 8}}},
             "write a fixed size as a number into the shape",
         ),
+        (
+            {"inputs": [IDS | {"dtype": "INT46"}]},
+            "model ranker: input ids: dtype: 'INT46' cannot stand here; did you mean 'INT64'? It "
+            "takes 'BOOL', ",
+        ),
+        ({"inputs": [IDS | {"dtype": "fp32"}]}, "'fp32' cannot stand here; did you mean 'FP32'?"),
+        ({"inputs": [{"dtype": "FP32"}]}, "model ranker: inputs.0.name: this key is missing"),
+        ({"outputs": [{"name": "score", "top_k": 0}]}, "model ranker: output score: top_k: "),
         ({"outputs": ["ids"]}, "tensor name 'ids' is used 2 times"),
         ({"outputs": []}, "outputs: needs at least one entry"),
         ({"inputs": [IDS | {"shape": []}]}, "Triton has no inputs without a dimension; write [1]"),
@@ -177,11 +185,17 @@ def test_says_where_yaml_is_broken(tmp_path: Path) -> None:
     path = tmp_path / "models.yaml"
     path.write_text("models: [")
 
-    assert f"recipe {path} cannot be read" in refusal(path)
+    assert f"recipe {path} is no YAML: " in refusal(path)
+    assert f'in "{path}", line 2, column 1' in refusal(path)
 
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
-    assert str(tmp_path / "nope.yaml") in refusal(tmp_path / "nope.yaml")
+    path = tmp_path / "nope.yaml"
+
+    assert refusal(path) == (
+        f"recipe {path} cannot be read: No such file or directory; name another, or let "
+        "`pilotlight init` write one"
+    )
 
 
 @pytest.mark.parametrize("content", ["", "[]", "models: 3", "models: [3]"])

@@ -18,7 +18,7 @@ MEMORY = {"name": "memory_in", "dtype": "FP32", "shape": [4]}
         ({"instances": []}, "instances.groups: needs at least one entry"),
         (
             {"instances": [{"kind": "gpus"}]},
-            "instances.groups.0.kind: Input should be 'cpu', 'gpu', 'auto' or 'model'",
+            "instances.groups.0.kind: 'gpus' cannot stand here; did you mean 'gpu'? It takes 'cpu'",
         ),
         (
             {"instances": [{"kind": "cpu", "gpus": [0]}]},

@@ -67,11 +67,11 @@ def test_an_absolute_path_is_meant() -> None:
     ("change", "said"),
     [
         ({"dtype": "BF16"}, "numpy has no bfloat16"),
-        ({"dtype": "COMPLEX64"}, "Input should be "),
+        ({"dtype": "COMPLEX64"}, "Input should be 'BOOL', "),
         ({"range": [0.5, 9]}, "of integers for an integer input"),
-        ({"values": ["a"]}, "input ids is INT64: values are texts of a BYTES input"),
+        ({"values": ["a"]}, "values are texts of a BYTES input, and this one is INT64"),
         ({"shape": ["a b"]}, "'a b' is no name of a dimension"),
-        ({"default": 1}, "input ids has a default; write optional: true beside it"),
+        ({"default": 1}, "default is for an optional input; write optional: true beside it"),
     ],
 )
 def test_an_input_is_refused(change: dict[str, Any], said: str) -> None:
@@ -159,7 +159,7 @@ def test_a_control_input_says_nothing_but_what_it_is() -> None:
     ("change", "said"),
     [
         ({"dtype": "INT64"}, "Triton writes start as one of BOOL, INT32, FP32, shape [1]"),
-        ({"shape": [2]}, "input start is BOOL[2]: Triton writes start"),
+        ({"shape": [2]}, "shape [1], and not as BOOL[2]"),
         ({"optional": True, "default": 0}, "no client sends a control input"),
     ],
 )

@@ -9,7 +9,11 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from generator.errors import NothingFound
+from generator.lint.check import lint
+from generator.lint.read import read_repository
+from generator.lint.rules.tensors import tensor_unknown
 from generator.recipe import ModelRecipe, Recipe, load_recipe
+from generator.releases import release
 from generator.scaffold.begin import begin
 from generator.scaffold.text import left_out
 
@@ -37,6 +41,20 @@ model_warmup {
   name: "large" batch_size: 16
   inputs { key: "ids" value { data_type: TYPE_INT64 dims: [30] zero_data: true } }
 }
+"""
+
+CHAINED = """
+platform: "ensemble"
+max_batch_size: 16
+input [{{ name: "IDS" data_type: TYPE_INT64 dims: [-1] }}]
+output [{{ name: "ROWS" data_type: TYPE_FP32 dims: [-1, 2] }}]
+ensemble_scheduling {{
+  step {{
+    model_name: "{model}" model_version: -1
+    input_map {{ key: "ids" value: "IDS" }}
+    output_map {{ key: "rows" value: "ROWS" }}
+  }}
+}}
 """
 
 
@@ -106,6 +124,37 @@ def test_what_a_config_says_becomes_the_words_of_a_recipe(repository: Path) -> N
         "default_priority_level": 1,
     }
     assert model.config["parameters"] == {"intra_op_thread_count": {"string_value": "1"}}
+
+
+def test_clients_may_go_on_to_name_the_newest_version(repository: Path) -> None:
+    put(repository, "lookup", LOOKUP, 1, 10, 2)
+    put(repository, "first", LOOKUP, 1)
+    put(repository, "both", CHAINED.format(model="lookup"))
+    (repository / "both/4").mkdir()
+    text = begin(repository, recipe_folder=repository.parent, triton="25.08")
+
+    recipe = begun(repository)
+
+    assert [(model.name, model.version) for model in recipe.models] == [
+        ("first", None),
+        ("lookup", 10),
+    ]
+    assert [(chain.name, chain.version) for chain in recipe.ensembles] == [("both", 4)]
+    assert "  # Of its versions 1, 2, 10 the newest is taken over; an entry for another " in text
+    assert text.count("is taken over") == 1
+
+
+def test_an_output_that_the_graph_lacks_is_left_out_in_lints_words(repository: Path) -> None:
+    more = 'output [{ name: "score" data_type: TYPE_FP32 dims: [1] }]'
+    put(repository, "lookup", LOOKUP + more, 3)
+
+    text = begin(repository, recipe_folder=repository.parent, triton="25.08")
+
+    assert [output.name for output in only_model(repository).outputs] == ["rows"]
+    (why,) = left_out(text)
+    assert why == "lookup: output score is not in 3/model.onnx, which has rows"
+    found = lint(read_repository(repository, release("25.08")), [tensor_unknown])
+    assert [f"lookup: {finding.problem.what}" for finding in found] == [why]
 
 
 def test_a_model_without_a_config_is_as_triton_makes_it_up(repository: Path) -> None:

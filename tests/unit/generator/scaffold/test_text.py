@@ -6,7 +6,7 @@ from contract.dtypes import Datatype
 from generator.errors import RecipeError
 from generator.recipe import load_recipe
 from generator.scaffold.found import Found, FoundDim, FoundInput, FoundModel
-from generator.scaffold.text import recipe_text, to_fill_in
+from generator.scaffold.text import recipe_text, to_fill_in, together
 
 IDS = FoundInput(name="ids", datatype=Datatype.INT64, shape=("seq",), range=(0, 9))
 KNOWN = FoundModel(
@@ -56,8 +56,8 @@ def test_what_is_not_known_is_refused_by_name_until_it_is_filled_in(tmp_path: Pa
         waiting, ("x: dtype", "x: shape", "outputs", "max_batch_size"), strict=True
     ):
         assert line.startswith(f"tower: {key}: ")
-    for key in ("inputs.0.dtype", "inputs.0.shape", "outputs", "max_batch_size"):
-        assert f"model tower: {key}: Field required" in str(refused.value)
+    for key in ("input x: dtype", "input x: shape", "outputs", "max_batch_size"):
+        assert f"model tower: {key}: this key is missing; its meaning: " in str(refused.value)
 
     filled = path.read_text()
     for line in ("dtype: FP32", "shape: [3]", "outputs: [y]", "max_batch_size: 4"):
@@ -78,3 +78,17 @@ def test_a_dimension_of_unknown_sizes_waits_for_its_range(tmp_path: Path) -> Non
 
     assert waiting.endswith("such as {seq: {min: 1, opt: 32, max: 128}}")
     assert "add seq: {min, opt, max}" in str(refused.value)
+
+
+def test_what_many_models_wait_for_is_told_once() -> None:
+    dims = "dims: the sizes that inputs take, such as {seq: {min: 1, opt: 32, max: 128}}"
+    names = [f"text_{number}" for number in range(1, 7)]
+
+    assert together([f"{name}: {dims}" for name in names] + ["tower: x: dtype: FP32"]) == [
+        f"text_1 … text_6 (6 models): {dims}",
+        "tower: x: dtype: FP32",
+    ]
+    assert together(["a: outputs: one name", "b: outputs: one name", "b: dims: sizes"]) == [
+        "a, b: outputs: one name",
+        "b: dims: sizes",
+    ]
