@@ -5,16 +5,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 RECIPE ?= examples/recommender/models.yaml
 
-.PHONY: help setup repo demo serve up down logs images repo-image audit docs test test-gpu check lint suite bench-sidecar bench-gateway bench-release bench-judge bench-generator client constraints
+.PHONY: help setup repo demo up down logs images repo-image audit docs test test-gpu check lint suite bench-sidecar bench-gateway bench-release bench-judge bench-generator client constraints
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
-setup: .venv/.stamp ## Virtual environment with everything in it
+setup: .venv/.stamp ## Virtual environment .venv with everything in it, the command pilotlight too
 
 .venv/.stamp: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pilotlight needs Python 3.11 or newer; set PYTHON=python3.11")'
 	@$(PYTHON) -m venv .venv || { echo "on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "installing PyTorch, ONNX Runtime and the rest into .venv: 2 GB, more where PyTorch brings CUDA; minutes"
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,huggingface,charts,otel,docs,dev]'
 	@touch $@
 
@@ -24,10 +25,7 @@ repo: setup ## Build model_repository/ from RECIPE
 demo: setup ## The whole story on real servers, proven
 	$(BIN)/pilotlight demo
 
-serve: setup ## Two embedded Tritons, the gateway and the sidecar, until ctrl-C
-	$(BIN)/pilotlight up
-
-up: ## The product in Docker; EMBEDDED=1 where NVIDIA's image cannot be had
+up: ## The product in Docker; EMBEDDED=1 without NVIDIA's image; without Docker: pilotlight up
 	@EMBEDDED=$(EMBEDDED) deploy/bin/up
 
 down: ## Stop it; volumes and models stay

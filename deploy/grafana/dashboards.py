@@ -89,14 +89,14 @@ def fleet() -> Dashboard:
                 height=4,
             ),
             Panel(
-                title="Requests by warmth",
+                title="Requests by outcome",
                 about="hit: the model was loaded. cold and joined: it was loaded for the request. "
                 "refused: no server was asked.",
                 queries=[
                     Query(
-                        "sum by (warmth) "
+                        "sum by (outcome) "
                         f"(rate(pilotlight_gateway_requests_total{{{OURS}}}{RATE}))",
-                        "{{warmth}}",
+                        "{{outcome}}",
                     ),
                     Query(
                         f"sum(rate(pilotlight_gateway_failures_total{{{OURS}}}{RATE}))",

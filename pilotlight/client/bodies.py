@@ -221,11 +221,15 @@ class CallerBody(Body):
 
 
 class CarBody(Body):
-    """`release` is null until it has begun; `note` is how it ended, or why there was none."""
+    """`release` is null until it has begun; `note` is how it ended, or why there was none.
+
+    `base` is the version that served, and null where none ever has: such a car may fail, and the
+    train goes on.
+    """
 
     model: str
     version: int
-    base: int
+    base: int | None
     state: CarState
     release: str | None
     note: str | None
@@ -368,10 +372,10 @@ class DeviceList(Body):
 
 
 class EnsuredBody(Body):
-    """The model answers now. `warmth` is how it was found; `joined`: another request waited."""
+    """The model answers now. `outcome` is how it was found; `joined`: another request waited."""
 
     model: str
-    warmth: Heat
+    outcome: Heat
     waited_s: float
 
 
@@ -426,13 +430,13 @@ class LoadBody(Body):
 class TrafficBody(Body):
     """Requests for inference that the gateway has answered since it was started.
 
-    `by_code` has HTTP codes, and `grpc:` with those of gRPC. `by_warmth` tells `hit` from `cold`
+    `by_code` has HTTP codes, and `grpc:` with those of gRPC. `by_outcome` tells `hit` from `cold`
     and `joined`. The percentiles are of lately, and null when nothing was asked.
     """
 
     requests: int
     by_code: dict[str, int]
-    by_warmth: dict[str, int]
+    by_outcome: dict[str, int]
     p50_ms: float | None
     p99_ms: float | None
     open_streams: int
@@ -449,7 +453,8 @@ class ModelBody(Body):
     `score` is what holding it is worth: cold-start seconds per hour for each GiB, or the
     ranking's own unit. `quarantined_until` is null also for a quarantine that a person ends.
     `traffic` is null without a gateway. `rejected_versions` are not released again as they are, by
-    version with the reason.
+    version with the reason. `pending_version` is newer than the one that serves, and nobody has
+    released it: what a train would take. It is null while a release of the model goes on.
     """
 
     name: str
@@ -461,6 +466,7 @@ class ModelBody(Body):
     ready_versions: tuple[int, ...]
     versions: tuple[int, ...]
     rejected_versions: dict[int, str]
+    pending_version: int | None
     release: str | None
     requests_per_hour: float
     requests_by_hour: tuple[int, ...]
@@ -539,7 +545,7 @@ class GatewayBody(Body):
     replicas: tuple[RoutedReplica, ...]
     routed_models: int
     requests: int
-    by_warmth: dict[str, int]
+    by_outcome: dict[str, int]
     open_streams: int
     waiting: dict[str, int]
 
@@ -666,7 +672,10 @@ class ModelList(Page):
 
 
 class OperationBody(Body):
-    """A long action: poll `location` until `done`; then `error` is null when it succeeded."""
+    """A long action: poll `location` until `done`; then `error` is null when it succeeded.
+
+    `waits_for` is what it cannot go on without now; null while it can.
+    """
 
     id: str
     location: str
@@ -678,6 +687,7 @@ class OperationBody(Body):
     finished_at: datetime | None
     done: bool
     error: str | None
+    waits_for: str | None = None
 
 
 class OperationList(Page):
@@ -825,9 +835,9 @@ class Strategy(Body):
     `sticky_header` meet the same version then. Needs the gateway.
     `soak_s`: how long both versions stay after that; None is what the settings say.
     `latency_margin`: how much slower than the old version it may be, as a share: 0.2 is a fifth;
-    None does not compare. `least_agreement`: of vectors, whose largest element must be at the same
-    place, where outputs are to be alike. `longest_comparison_s`: after that, a comparison without
-    a clear end asks a person.
+    None does not compare. `least_agreement`, where outputs are to be alike: of vectors, whose
+    largest element must be at the same place; of pairs of single scores, which must be in the same
+    order. `longest_comparison_s`: after that, a comparison without a clear end asks a person.
     """
 
     approval: Approval = "automatic"
@@ -908,12 +918,13 @@ class Spec(Body):
 class SpecBody(Tagged):
     """`overrides` is what was said here; null leaves to the settings file and the store.
 
-    `effective` is what holds, all three together.
+    `effective` is what holds, all three together; `warnings` is what comes of it for others.
     """
 
     model: str
     overrides: Spec
     effective: IntentBody
+    warnings: tuple[str, ...]
 
 
 class Startup(Body):
@@ -953,12 +964,15 @@ class SteeringBody(Tagged):
 
     `effective` is what the gateway does: of the versions, those that answer; no mirror or sample
     unless canary holds the model. It follows what was said within moments, and is null until
-    the gateway has taken up routes. `comparison` is null before the first sample.
+    the gateway has taken up routes. `not_loaded` are versions with a weight that get no request
+    until a release has loaded them beside the one that serves. `comparison` is null before the
+    first sample.
     """
 
     model: str
     said: Steering
     effective: Steering | None
+    not_loaded: tuple[int, ...]
     versions: tuple[VersionTraffic, ...]
     comparison: ComparisonBody | None
 
@@ -988,6 +1002,8 @@ class TrainList(Page):
 class TrainRequest(Body):
     """Null `models` are all that have a newer version than the one that serves.
 
+    With `unserved`, models that have never served are taken too: the newest version of each is
+    proven and recorded as the one that serves, so that its first request waits for a load alone.
     `at_once` is how many of the train's releases may go on at a time; each waits for memory
     besides.
     """
@@ -995,6 +1011,7 @@ class TrainRequest(Body):
     models: tuple[str, ...] | None = None
     strategy: Strategy = Field(default_factory=Strategy)
     at_once: int = 1
+    unserved: bool = False
 
 
 class WhatIfBody(Body):

@@ -68,18 +68,23 @@ class Target:
         match error:
             case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.UnsupportedProtocol():
                 return Unreachable(
-                    f"no sidecar at {self.url}: {error}; start one with `make up` or "
-                    "`make serve`, or give its address"
+                    f"no sidecar at {self.url}: {error}; start one with `pilotlight up`, or give "
+                    "its address, such as http://127.0.0.1:8080"
                 )
             case httpx2.SSEError() | httpx2.DecodingError() | httpx2.TooManyRedirects():
-                return NotUnderstood(f"{self.url} answers {what} unlike a sidecar: {error}")
+                return NotUnderstood(
+                    f"{self.url} answers {what} unlike a sidecar: {error}; is another server there?"
+                )
             case httpx2.TimeoutException():
                 waited_s = self.timeout_s + request.wait_s
-                return Silent(f"{self.url} has not answered {what} within {waited_s:g} s")
+                return Silent(
+                    f"{self.url} has not answered {what} within {waited_s:g} s; ask again, and "
+                    "look into the sidecar's log if it stays so"
+                )
             case _:
                 return ConnectionLost(
                     f"the connection to {self.url} broke during {what}: {error}; the sidecar "
-                    "may have ended"
+                    "may have ended: `pilotlight doctor` tells, and its log"
                 )
 
 

@@ -84,7 +84,9 @@ def understood(kind: type[T], content: bytes | str, source: str) -> T:
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
-        raise _not_understood(source, f"{kind.__name__}: {explain(error)}", content) from error
+        raise _not_understood(
+            source, f"{kind.__name__}: {explain(error, kind)}", content
+        ) from error
 
 
 def _not_understood(source: str, what: str, content: bytes | str) -> NotUnderstood:

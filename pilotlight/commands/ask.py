@@ -12,7 +12,9 @@ from pilotlight.commands.output import Output
 from pilotlight.commands.progress import busy
 from pilotlight.commands.release import ask_of_release
 from pilotlight.commands.running import command
-from pilotlight.views.models import control_line, spec_table
+from pilotlight.views import Body
+from pilotlight.views.models import control_line, spec_view
+from pilotlight.views.operations import waits_line
 from pilotlight.views.words import seconds
 
 OfRelease = Annotated[
@@ -34,7 +36,7 @@ def load_command(out: Output, admin: Admin, model: Model, timeout_s: Timeout = 6
 
 
 @command("pilotlight unload ranker")
-def unload_command(out: Output, admin: Admin, model: Model, timeout_s: Timeout = 600) -> None:
+def unload_command(out: Output, admin: Admin, model: Model, timeout_s: Timeout = 120) -> None:
     """Unload a cold model."""
     _ask(out, admin, "unload", model, timeout_s)
 
@@ -51,7 +53,7 @@ def ensure_command(
     with busy(out.console, f"waiting for {model}"):
         ensured = admin.ask(path, timeout_s=timeout_s + ANSWER_S)
     took = seconds(ensured["waited_s"])
-    out.show(ensured, Text(f"{ensured['warmth']}: {model} answers after {took}"))
+    out.show(ensured, Text(f"{ensured['outcome']}: {model} answers after {took}"))
 
 
 @command("pilotlight unquarantine ranker")
@@ -96,7 +98,7 @@ def set_command(
     """Show what is wanted of a model, or change it, above the settings file and the store."""
     patch = dict(map(_change, changes or ()))
     spec = admin.change_spec(model, patch) if patch else admin.get(f"/v1/models/{model}/spec")
-    out.show(spec, spec_table(spec))
+    out.show(spec, spec_view(spec))
 
 
 @command("pilotlight pause             # begin nothing at all", "pilotlight pause ranker")
@@ -143,6 +145,14 @@ def _set_mode(out: Output, admin: Admin, action: str) -> None:
 
 
 def _ask(out: Output, admin: Admin, action: str, model: str, timeout_s: float) -> None:
+    told: set[str | None] = {None}
+
+    def look(operation: Body) -> None:
+        """Say once what it waits for."""
+        if operation["waits_for"] not in told:
+            told.add(operation["waits_for"])
+            out.say(waits_line(operation))
+
     with busy(out.console, f"{action} of {model}"):
-        ended = admin.wait(admin.ask(f"/v1/models/{model}:{action}"), timeout_s)
+        ended = admin.wait(admin.ask(f"/v1/models/{model}:{action}"), timeout_s, look)
     out.show(ended, f"[green]done[/]: {ended['kind']} of {escape(ended['model'])}")

@@ -70,10 +70,7 @@ def _failed(error: AdminError, url: str, token_file: Path | None) -> CommandFail
             return CommandFailed(
                 str(error),
                 code="unreachable",
-                remedy=(
-                    f"{url} is {_origin(url)}; name another with --url or PILOTLIGHT_URL, or start "
-                    "everything here with `pilotlight up`"
-                ),
+                remedy=f"{url} is {_origin(url)}; name another with --url or PILOTLIGHT_URL",
                 exit_code=ExitCode.UNREACHABLE,
             )
         case Problem():

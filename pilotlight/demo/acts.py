@@ -1,6 +1,7 @@
 """What Pilotlight promises while traffic runs, act by act. Each act returns what it proved."""
 
 import time
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -96,11 +97,8 @@ def shifted(stage: Stage) -> list[Proof]:
     with stage.traffic() as traffic:
         operation = stage.admin.ask(f"/v1/models/{RELEASED}/releases", body)
         for share in SHARES:
-            until(partial(_has_share, stage, operation, share))
-            before = traffic.by_version
-            time.sleep(BAKE_S / 2)
-            now = traffic.by_version - before
-            got.append(100 * now[GOOD] / max(now.total(), 1))
+            answered = _answered_at(stage, traffic, share)
+            got.append(100 * answered[GOOD] / max(answered.total(), 1))
         stage.wait_for_state(operation, "soaking")
         stage.admin.wait(stage.admin.ask(f"/v1/models/{RELEASED}:rollback"), TIMEOUT_S)
         failed, total = traffic.failed, len(traffic.seen)
@@ -117,8 +115,21 @@ def shifted(stage: Stage) -> list[Proof]:
     ]
 
 
-def _has_share(stage: Stage, operation: dict[str, Any], share: int) -> bool:
-    return bool(stage.admin.release(operation["release"])["share"] == share)
+def _answered_at(stage: Stage, traffic: Traffic, share: int) -> Counter[int]:
+    """By version, while the gateway is seen to send the good one this share."""
+    until(partial(_has_share, stage, share))
+    before, answered = traffic.by_version, Counter[int]()
+    while True:
+        now = traffic.by_version
+        if not _has_share(stage, share):
+            return answered
+        answered = now - before
+        time.sleep(POLL_S)
+
+
+def _has_share(stage: Stage, share: int) -> bool:
+    weights = stage.admin.traffic(RELEASED)["effective"]["weights"]
+    return bool(weights.get(str(GOOD)) == share)
 
 
 def bad_versions_refused(stage: Stage) -> list[Proof]:

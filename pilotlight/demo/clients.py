@@ -19,7 +19,8 @@ from tritonclient.utils import np_to_triton_dtype, triton_to_np_dtype
 
 from contract.samples import Tensors
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
+"""However busy the machine is."""
 WARMTH = "x-warmth"
 
 

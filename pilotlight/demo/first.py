@@ -120,7 +120,7 @@ def without_proxy(stage: Stage) -> tuple[list[Proof], dict[str, float]]:
         Proof(
             "without a proxy: :ensure over REST, then Triton itself",
             f"{LAZY} loaded and warmed in {ensured_s:.2f} s; first request then {first_ms:.1f} ms",
-            ensured["warmth"] == "cold" and stage.is_right(LAZY, answer),
+            ensured["outcome"] == "cold" and stage.is_right(LAZY, answer),
         )
     ], {LAZY: first_ms}
 

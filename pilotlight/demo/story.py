@@ -63,6 +63,7 @@ def tell(console: Console) -> list[Proof]:
             proofs += act(stage)
     console.print(proof_table(proofs))
     say(f"logs, state and stages of this run: {HOME}")
+    say("next: docs/tutorial.md, with a model of your own, or `pilotlight init` on what you have")
     return proofs
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from contract.bytes import format_bytes
 from pilotlight.views import Body
 from pilotlight.views.words import ago, ahead, clock, figure, passed, seconds, span
+from sidecar.core.faults import FaultKind, ended_by
 from sidecar.core.ranking import Ranking
 from sidecar.core.steady import BARS
 
@@ -45,6 +46,8 @@ def load_sentence(model: str, load: Body | None) -> str:
 def _rows(found: Body, now: datetime) -> Iterator[Row]:
     model = found["model"]
     yield model["name"], f"{_wanted(model)}; {model['warmth']}: {model['reason']}"
+    if pending := model["pending_version"]:
+        yield "newer", f"version {pending}; `pilotlight release {model['name']} {pending}`"
     for version, reason in model["rejected_versions"].items():
         clear = f"`pilotlight unreject {model['name']} {version}` lets it be released again"
         yield "rejected", f"version {version}: {reason}; {clear}"
@@ -71,7 +74,7 @@ def _quarantine(quarantine: Body, now: datetime) -> str:
     end = (
         f"ends by itself {ahead(quarantine['until'], now)}"
         if quarantine["until"]
-        else "ends with a newer version or `pilotlight unquarantine`"
+        else f"ends with {ended_by(FaultKind(quarantine['kind']))}"
     )
     return (
         f"for {passed(quarantine['since'], now)}, {end}; {quarantine['times']} in a row, "

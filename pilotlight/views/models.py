@@ -61,8 +61,25 @@ def model_table(models: Sequence[Body], *, limit: int | None, now: datetime) -> 
     return Group(table, Text(_counted(ordered, limit), style="dim"))
 
 
-def spec_table(spec: Body) -> Table:
-    """What holds for a model, and what of it was said over REST."""
+def pending_line(models: Sequence[Body]) -> str | None:
+    """How many newer versions wait in the store for somebody to release them."""
+    pending = [model for model in models if model["pending_version"]]
+    if not pending:
+        return None
+    if len(pending) > 1:
+        count = f"{len(pending)} models have a newer version"
+        return f"{count} that nobody has released: pilotlight release --all-pending"
+    name, version = pending[0]["name"], pending[0]["pending_version"]
+    return f"nobody has released version {version} of {name}: pilotlight release {name} {version}"
+
+
+def spec_view(spec: Body) -> RenderableType:
+    """What holds for a model, what of it was said over REST, and what comes of it for others."""
+    warnings = [Text.assemble(("warning", "yellow"), f": {each}") for each in spec["warnings"]]
+    return Group(_spec_table(spec), *warnings)
+
+
+def _spec_table(spec: Body) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in (spec["model"], "is", "said over REST"):
         table.add_column(escape(column))
@@ -85,10 +102,12 @@ def _tier(model: Body) -> str:
 
 
 def _why(model: Body) -> str:
-    """With the versions that are not released again as they are."""
-    rejected = ", ".join(model["rejected_versions"])
-    said = brief(model["reason"])
-    return f"{said}; rejected: version {rejected}" if rejected else said
+    """With the version that nobody has released, and those that are not released again."""
+    pending, rejected = model["pending_version"], ", ".join(model["rejected_versions"])
+    said = [brief(model["reason"])]
+    said += [f"not released: version {pending}"] if pending else []
+    said += [f"rejected: version {rejected}"] if rejected else []
+    return "; ".join(said)
 
 
 def _counted(models: Sequence[Body], limit: int | None) -> str:

@@ -27,9 +27,18 @@ def operation_table(operations: Sequence[Body]) -> RenderableType:
             escape(each["model"]),
             _state(each),
             each["id"],
-            Text(brief(each["error"] or "")),
+            Text(brief(_why(each))),
         )
     return table
+
+
+def waits_line(operation: Body) -> Text:
+    return Text(f"waits for {operation['waits_for']}", "yellow")
+
+
+def _why(operation: Body) -> str:
+    waits = operation["waits_for"]
+    return operation["error"] or (f"waits for {waits}" if waits else "")
 
 
 def _state(operation: Body) -> str:

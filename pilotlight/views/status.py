@@ -11,7 +11,7 @@ from rich.text import Text
 from pilotlight.views import Body
 from pilotlight.views.devices import memory_bars
 from pilotlight.views.health import readiness_line
-from pilotlight.views.models import control_line, model_table
+from pilotlight.views.models import control_line, model_table, pending_line
 from pilotlight.views.traffic import gateway_line
 from sidecar.core.fleet import Mode
 
@@ -61,6 +61,8 @@ class Status:
             yield Text.assemble(("advice", "yellow"), f": {advice}")
         if self.gateway is not None:
             yield gateway_line(self.gateway)
+        if line := pending_line(self.models):
+            yield Text(line)
         if self.control["mode"] != Mode.RUNNING:
             yield Text(control_line(self.control), "yellow")
         yield readiness_line(self.readiness)

@@ -73,7 +73,7 @@ class SidecarPeer(HttpClient):
         query = {"timeout": f"{timeout_s:.3f}s"}
         said = await self._ask("POST", f"/v1/models/{model}:ensure", query, timeout_s + SLACK_S)
         try:
-            return Heat(said["warmth"])
+            return Heat(said["outcome"])
         except (KeyError, TypeError, ValueError) as error:
             raise self._not_understood(error) from error
 

@@ -51,7 +51,7 @@ def action_routes(requests: Requests) -> APIRouter:
         """Load the model if it is not loaded, as a first request does. It may leave again."""
         began_s = time.monotonic()
         heat = await requests.ensure(model, timeout_s=timeout)
-        return EnsuredBody(model=model, warmth=heat, waited_s=time.monotonic() - began_s)
+        return EnsuredBody(model=model, outcome=heat, waited_s=time.monotonic() - began_s)
 
     @router.post(
         "/{model}:unquarantine",

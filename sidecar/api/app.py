@@ -56,7 +56,7 @@ def create_app(
     app.add_middleware(Guard)
     app.add_middleware(RequestContext)
     add_problem_handlers(app)
-    app.include_router(health_routes(loop, world.telemetry))
+    app.include_router(health_routes(loop, world))
     app.include_router(console_routes())
     if front is not None:
         world.telemetry.registry.register(GatewayGauges(world.router, world.waiting))
@@ -76,7 +76,7 @@ def create_app(
         planning_routes(loop),
         control_routes(loop, requests, world.records),
         caller_routes(),
-        operation_routes(world.records),
+        operation_routes(loop, world.records),
         event_routes(world.telemetry),
         audit_routes(world.telemetry.journal),
     ):

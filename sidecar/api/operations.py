@@ -8,12 +8,19 @@ from sidecar.api.paging import Paged
 from sidecar.api.problems import problems
 from sidecar.api.schemas import OperationBody, OperationList
 from sidecar.core.fleet import Operation
+from sidecar.core.operations import awaited
 from sidecar.errors import UnknownObject
+from sidecar.runtime.loop import Loop
 from sidecar.runtime.records import Records
 
 
-def operation_routes(records: Records) -> APIRouter:
+def operation_routes(loop: Loop, records: Records) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["operations"])
+
+    def body(operation: Operation) -> OperationBody:
+        seen = loop.snapshot
+        waits = awaited(operation, seen, loop.plan.blocked) if seen else None
+        return OperationBody.of(operation, waits_for=waits)
 
     @router.get("/operations", summary="List operations", responses=problems("invalid_page_token"))
     async def list_operations(
@@ -33,8 +40,7 @@ def operation_routes(records: Records) -> APIRouter:
             newest_first=True,
         )
         return OperationList(
-            operations=[OperationBody.of(operation) for operation in found],
-            next_page_token=following,
+            operations=[body(operation) for operation in found], next_page_token=following
         )
 
     @router.get(
@@ -43,11 +49,11 @@ def operation_routes(records: Records) -> APIRouter:
         responses=problems("unknown_operation"),
     )
     async def get_operation(operation_id: str) -> OperationBody:
-        """A long action; ended ones stay."""
+        """A long action, and what it waits for; ended ones stay."""
         operation = await records.operation(operation_id)
         if operation is None:
             raise UnknownObject("unknown_operation", f"no operation {operation_id!r}")
-        return OperationBody.of(operation)
+        return body(operation)
 
     return router
 

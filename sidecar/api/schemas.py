@@ -33,7 +33,8 @@ class ModelBody(BaseModel):
     `score` is what holding it is worth: cold-start seconds per hour for each GiB, or the
     ranking's own unit. `quarantined_until` is null also for a quarantine that a person ends.
     `traffic` is null without a gateway. `rejected_versions` are not released again as they are, by
-    version with the reason.
+    version with the reason. `pending_version` is newer than the one that serves, and nobody has
+    released it: what a train would take. It is null while a release of the model goes on.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ModelBody(BaseModel):
     ready_versions: list[int]
     versions: list[int]
     rejected_versions: dict[int, str]
+    pending_version: int | None
     release: str | None
     requests_per_hour: float
     requests_by_hour: list[int]
@@ -82,6 +84,7 @@ class ModelBody(BaseModel):
             ready_versions=list(status.ready),
             versions=list(status.versions),
             rejected_versions=dict(status.rejected),
+            pending_version=status.pending,
             release=status.release_id and f"/v1/releases/{status.release_id}",
             requests_per_hour=figures.requests_per_hour,
             requests_by_hour=list(figures.requests_by_hour),
@@ -111,10 +114,10 @@ class ModelList(NextPage):
 
 
 class EnsuredBody(BaseModel):
-    """The model answers now. `warmth` is how it was found; `joined`: another request waited."""
+    """The model answers now. `outcome` is how it was found; `joined`: another request waited."""
 
     model: str
-    warmth: Heat
+    outcome: Heat
     waited_s: float
 
 
@@ -133,12 +136,13 @@ class IntentBody(BaseModel):
 class SpecBody(BaseModel):
     """`overrides` is what was said here; null leaves to the settings file and the store.
 
-    `effective` is what holds, all three together.
+    `effective` is what holds, all three together; `warnings` is what comes of it for others.
     """
 
     model: str
     overrides: Spec
     effective: IntentBody
+    warnings: list[str]
 
 
 class ControlBody(BaseModel):
@@ -156,7 +160,10 @@ class ControlBody(BaseModel):
 
 
 class OperationBody(BaseModel):
-    """A long action: poll `location` until `done`; then `error` is null when it succeeded."""
+    """A long action: poll `location` until `done`; then `error` is null when it succeeded.
+
+    `waits_for` is what it cannot go on without now; null while it can.
+    """
 
     id: str
     location: str
@@ -168,9 +175,10 @@ class OperationBody(BaseModel):
     finished_at: datetime | None
     done: bool
     error: str | None
+    waits_for: str | None = None
 
     @classmethod
-    def of(cls, operation: Operation) -> "OperationBody":
+    def of(cls, operation: Operation, *, waits_for: str | None = None) -> "OperationBody":
         release = operation.release_id
         return cls(
             id=operation.id,
@@ -183,6 +191,7 @@ class OperationBody(BaseModel):
             finished_at=utc_or_none(operation.finished_at_s),
             done=operation.finished_at_s is not None,
             error=operation.error,
+            waits_for=waits_for,
         )
 
 

@@ -101,6 +101,7 @@ function standing(model, version) {
   const parts = [];
   if (version === model.serving_version) parts.push("serves");
   if (model.ready_versions.includes(version)) parts.push("loaded");
+  if (version === model.pending_version) parts.push("not released yet");
   return parts.join(", ") || "in the store";
 }
 

@@ -150,7 +150,8 @@ function summary(shown, all) {
   if (all.length === 0) return "no models in the store yet: `pilotlight build` makes some";
   const warmed = shown.filter((model) => model.warmth === "warmed" || model.warmth === "cpu").length;
   const of = shown.length === all.length ? format.counted(all.length, "model") : `${shown.length} of ${format.counted(all.length, "model")}`;
-  return `${of}, ${warmed} warm`;
+  const pending = shown.filter((model) => model.pending_version !== null).length;
+  return `${of}, ${warmed} warm${pending === 0 ? "" : `, ${pending} with a newer version to release`}`;
 }
 
 function fill(select, values) {
@@ -172,6 +173,9 @@ function row(open) {
   const pin = h("span", { class: "pin" });
   const tier = h("span", { class: "tier" }, tierName, pin);
   cells.get("tier").append(tier);
+  const serving = h("span");
+  const pending = h("span", { class: "pending" });
+  cells.get("serving_version").append(serving, pending);
   const warmth = h("span", { class: "warmth" });
   cells.get("warmth").append(warmth);
   const node = h("tr", {}, h("th", { scope: "row", class: "c-name" }, name), ...cells.values());
@@ -183,7 +187,10 @@ function row(open) {
     attribute(tier, "data-tier", model.tier);
     text(warmth, format.words(model.warmth));
     attribute(warmth, "data-warmth", model.warmth);
-    text(cells.get("serving_version"), model.serving_version === null ? "–" : String(model.serving_version));
+    text(serving, model.serving_version === null ? "–" : String(model.serving_version));
+    const newer = model.pending_version;
+    text(pending, newer === null ? "" : ` → ${newer}`);
+    attribute(pending, "title", newer === null ? null : `nobody has released version ${newer}`);
     draw(drawing, spark, now, model);
     text(cells.get("requests_per_hour"), format.perHour(model.requests_per_hour));
     text(cells.get("p50_ms"), latency(model));

@@ -1,12 +1,14 @@
-"""When an operation that somebody asked for has ended, and how."""
+"""When an operation that somebody asked for has ended, and how; and what it waits for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from sidecar.core.actions import Blocked
 from sidecar.core.ensembles import part_is_missing, quarantine_of
-from sidecar.core.fleet import Operation, OperationKind, Server, Snapshot
+from sidecar.core.fleet import Mode, Operation, OperationKind, Server, Snapshot
 from sidecar.core.release import Release, ReleaseState
 from sidecar.core.requested import can_heed, is_base_stored
+from sidecar.core.status import waits_for
 from sidecar.core.wanted import placement, progress
 
 
@@ -16,6 +18,42 @@ def settle(operation: Operation, snapshot: Snapshot, now_s: float) -> Operation 
     if result is None:
         return None
     return replace(operation, finished_at_s=now_s, error=result or None)
+
+
+def awaited(operation: Operation, snapshot: Snapshot, blocked: Mapping[str, Blocked]) -> str | None:
+    """What an operation cannot go on without now; None while it can, and when it has ended.
+
+    `blocked` is that of the present plan.
+    """
+    if operation.finished_at_s is not None:
+        return None
+    if operation.kind in {OperationKind.LOAD, OperationKind.UNLOAD}:
+        return _awaited_by_model(operation, snapshot, blocked)
+    release = snapshot.releases.get(operation.model)
+    if release is None or _was_followed(operation, release):
+        return None
+    return waits_for(release, snapshot, blocked)
+
+
+def _awaited_by_model(
+    operation: Operation, snapshot: Snapshot, blocked: Mapping[str, Blocked]
+) -> str | None:
+    model, view = operation.model, snapshot.servers[Server.SERVING]
+    if snapshot.mode is not Mode.RUNNING:
+        return f"the sidecar, which is {snapshot.mode}"
+    if problem := view.problem or view.stage_problem:
+        return f"{Server.SERVING}: {problem}"
+    if model not in snapshot.models:
+        return f"the store, where {model} is missing"
+    release = snapshot.active_release(model)
+    if release is not None and model not in snapshot.serving:
+        waits = waits_for(release, snapshot, blocked)
+        return waits and f"the release of version {release.version}, which waits for {waits}"
+    if operation.kind is OperationKind.LOAD and model in blocked:
+        return f"memory: {blocked[model]}"
+    failure = snapshot.failures.get((Server.SERVING, model))
+    is_news = failure is not None and failure.at_s >= operation.created_at_s
+    return f"another try: {failure.reason}" if failure and is_news else None
 
 
 # Each function below returns None while the operation goes on, "" when it succeeded, else

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from contract.strict import Strict
+from sidecar.core.steering import HeaderName
 
 Share = Annotated[int, Field(ge=1, le=99)]
 
@@ -51,16 +52,16 @@ class Strategy(Strict):
     `sticky_header` meet the same version then. Needs the gateway.
     `soak_s`: how long both versions stay after that; None is what the settings say.
     `latency_margin`: how much slower than the old version it may be, as a share: 0.2 is a fifth;
-    None does not compare. `least_agreement`: of vectors, whose largest element must be at the same
-    place, where outputs are to be alike. `longest_comparison_s`: after that, a comparison without
-    a clear end asks a person.
+    None does not compare. `least_agreement`, where outputs are to be alike: of vectors, whose
+    largest element must be at the same place; of pairs of single scores, which must be in the same
+    order. `longest_comparison_s`: after that, a comparison without a clear end asks a person.
     """
 
     approval: Approval = Approval.AUTOMATIC
     copies: Copies = Copies.BOTH
     shift: tuple[Share, ...] = ()
     bake_s: Annotated[float, Field(gt=0)] = 60.0
-    sticky_header: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")] | None = None
+    sticky_header: HeaderName | None = None
     soak_s: Annotated[float, Field(ge=0)] | None = None
     outputs: Outputs = Outputs.ALIKE
     latency_margin: Annotated[float, Field(gt=0)] | None = 0.2

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 
 from sidecar.core.actions import Ensure, Remove
-from sidecar.core.fleet import Server, Verification, VersionState, ready_versions
+from sidecar.core.fleet import Server, VersionState, ready_versions
 from sidecar.errors import Unproven
 from sidecar.runtime.drain import Drain
 from sidecar.runtime.lanes import REST_AFTER_LOAD_S, Lane
@@ -57,8 +57,6 @@ class Driver:
                 await self._load(action, ready, took)
             await self._verify_index(server, model, wanted)
             await self._prove(action, took)
-        verification = Verification(versions=wanted, config=placement.config)
-        self._world.board.verify((server, model), verification)
         return took
 
     async def _load(self, action: Ensure, ready: frozenset[int], took: Took) -> None:

@@ -28,7 +28,7 @@ from sidecar.core.actions import (
     Work,
 )
 from sidecar.core.events import Event, EventDetail, EventName
-from sidecar.core.fleet import Departure, Kept, Server
+from sidecar.core.fleet import Departure, Kept, Server, Verification
 from sidecar.core.pressure import QUICK_S, Loaded
 from sidecar.core.release import moved
 from sidecar.core.train import CarState, Train
@@ -166,21 +166,22 @@ class Executor:
 
     async def _ensure(self, action: Ensure) -> None:
         began_s = time.monotonic()
+        pair, placement = (action.server, action.model), action.placement
         reason = action.reason
         phases: Numbers = {}
         failed: Exception | None = None
         try:
             took = await self._driver.ensure(action)
         except Exception as error:  # noqa: BLE001  (none may be tried again without end)
-            failed, pair = error, (action.server, action.model)
+            failed = error
             name = EventName.LOAD_FAILED
-            reason = blame(self._world.board, pair, error, config=action.placement.config)
+            reason = blame(self._world.board, pair, error, config=placement.config)
         else:
             name = EventName.MODEL_ADOPTED
             if took.load_s is not None:
                 name, phases = EventName.MODEL_LOADED, took.phases
                 self._weigh(action, time.monotonic() - began_s)
-        versions = ", ".join(map(str, action.placement.versions))
+        versions = ", ".join(map(str, placement.versions))
         await self._say(
             name,
             action.model,
@@ -190,6 +191,10 @@ class Executor:
             versions=versions,
             reason=reason,
         )
+        if failed is None:
+            # Only now: whoever is answered after a load finds it told.
+            found = Verification(versions=frozenset(placement.versions), config=placement.config)
+            self._world.board.verify(pair, found)
         _raise_bug(failed)
 
     def _weigh(self, action: Ensure, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from sidecar.core.events import Event, EventName
@@ -94,6 +94,16 @@ class Router:
         holds = self.applied.splits if self.applied else {}
         told = [routes.splits for routes in (self._told, self._wanted) if routes is not None]
         return {model: _weights(model, holds, *told) for model in holds.keys() | set().union(*told)}
+
+    def unrouted(self, models: Collection[str]) -> list[str]:
+        """Those for which our gateway still sends requests to the activator, in order.
+
+        None of them while it cannot be reached: nobody knows what it does then.
+        """
+        if self._gateway is None or self.problem is not None:
+            return []
+        applied = self.applied
+        return sorted(each for each in models if applied is None or not applied.have(each))
 
     async def acknowledge(self, models_revision: str) -> None:
         """Another sidecar's gateway routes this `revision` of our models."""

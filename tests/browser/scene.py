@@ -107,7 +107,7 @@ async def fleet_rig(root: Path) -> Rig:
         for version in range(1, shown.versions + 1):
             publish(rig.store, name, version, tier=shown.tier)
             weigh(rig.store.version(name, version), shown.mib * MIB)
-        counted = Answered(version=None, code="200", warmth="hit")
+        counted = Answered(version=None, code="200", outcome="hit")
         rig.gateway.counted[name] = Traffic(answers={counted: shown.busy}, p50_ms=shown.p50_ms)
         if asked := demand(shown, time.time()):
             await Records(rig.state).set_demand(name, asked)

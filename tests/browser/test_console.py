@@ -124,6 +124,30 @@ async def test_what_happens_is_seen_without_a_reload(tmp_path: Path, look: Look)
         await expect(row(page, "new")).to_be_visible()
 
 
+async def test_a_newer_version_that_nobody_has_released_is_seen(tmp_path: Path, look: Look) -> None:
+    rig = two_models(tmp_path)
+    async with shown(rig) as served:
+        page = await look(served.url)
+        version = row(page, "m").locator(".c-serving_version")
+        await expect(version).to_have_text("1")
+        await expect(page.locator("#models-count")).to_have_text("2 models, 1 warm")
+
+        publish(rig.store, "m", 2, tier="hot")
+
+        await expect(version).to_have_text("1 → 2")
+        said = "nobody has released version 2"
+        await expect(version.locator(".pending")).to_have_attribute("title", said)
+        count = "2 models, 1 warm, 1 with a newer version to release"
+        await expect(page.locator("#models-count")).to_have_text(count)
+        await page.get_by_role("button", name="m", exact=True).first.click()
+        await expect(page.locator("#detail li").first).to_contain_text("2not released yet")
+
+        await rig.sidecar.releases.begin("m", 2, actor="ann")
+
+        await expect(version).to_have_text(re.compile("^[12]$"))
+        await expect(page.locator("#models-count")).to_have_text("2 models, 1 warm")
+
+
 async def test_a_promotion_asks_first_and_is_rolled_back(tmp_path: Path, look: Look) -> None:
     rig = two_models(tmp_path)
     async with shown(rig) as served:

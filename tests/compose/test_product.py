@@ -11,6 +11,8 @@ from embedded.process import wait_until
 from tests.compose import doubling
 from tests.compose.product import FILES_OF_COMPOSE, HEALTHY_TIMEOUT_S, Product
 
+RELEASE_S = 120.0
+"""For what a release does until it rests; a comparison may take a minute."""
 BOTH_FILES = [word for name in FILES_OF_COMPOSE for word in ("--file", name)]
 SERVICES = ("pod", "triton", "triton-canary", "sidecar", "gateway")
 # Of Triton, of the activator and of Envoy's operators; 8202 and 8102 tell metrics and no more.
@@ -123,9 +125,11 @@ def test_a_version_is_promoted_over_rest_and_rolled_back(product: Product) -> No
         def reached() -> bool:
             return bool(product.ask(release).json()["state"] == state)
 
-        assert wait_until(reached, HEALTHY_TIMEOUT_S), product.ask(release).json()["reason"]
+        assert wait_until(reached, RELEASE_S), product.ask(release).json()["reason"]
 
-    release = product.post("/v1/models/released/releases", {"version": 2}).json()["release"]
+    # The rollback ends the soak, and nothing else does.
+    asked = {"version": 2, "strategy": {"soak_s": 3600.0}}
+    release = product.post("/v1/models/released/releases", asked).json()["release"]
     wait_for("soaking")
     assert product.infer("released").json()["model_version"] == "2"
     assert product.post("/v1/models/released:rollback").is_success

@@ -926,10 +926,10 @@ async def test_inference_is_counted_by_model_version_and_answer(world: World) ->
     await eventually(is_counted, "six requests are counted")
     assert "counted" not in before
     assert (await world.front.gateway.traffic())["counted"].answers == {
-        Answered(version=None, code="200", warmth="hit"): 1,
-        Answered(version=1, code="200", warmth="hit"): 1,
-        Answered(version=None, code="grpc:0", warmth="hit"): 2,
-        Answered(version=1, code="grpc:0", warmth="hit"): 2,
+        Answered(version=None, code="200", outcome="hit"): 1,
+        Answered(version=1, code="200", outcome="hit"): 1,
+        Answered(version=None, code="grpc:0", outcome="hit"): 2,
+        Answered(version=1, code="grpc:0", outcome="hit"): 2,
     }
 
 
@@ -948,7 +948,7 @@ async def test_names_that_somebody_made_up_are_not_counted_and_refusals_are(
 
     await eventually(is_counted, "refusals are counted")
     seen = await world.front.gateway.traffic()
-    assert {kind.warmth for kind in seen["refused"].answers} == {"refused"}
+    assert {kind.outcome for kind in seen["refused"].answers} == {"refused"}
     assert "unknown" not in seen
 
 

@@ -33,6 +33,7 @@ from sidecar.ports import ModelServer
 from tests.eventually import eventually
 from tests.fakes.triton import FakeTriton
 from tests.fixtures.embedded import LIVE_TIMEOUT_S, StartTriton
+from tests.fixtures.example import config_of
 
 MODEL = "short_form"
 READY, UNAVAILABLE = VersionState.READY, VersionState.UNAVAILABLE
@@ -88,7 +89,7 @@ class Subject:
 
     async def place(self, *versions: int, model: str = MODEL, warmup: bool = True) -> None:
         """Stage exactly these versions, under the config of the newest."""
-        stored = self.store.version(model, max(versions)).config.read_text()
+        stored = config_of(self.store, model, max(versions))
         config = stage_config(stored, versions=versions, warmup=warmup)
         await self.stage.write(
             model, Placement(versions=versions, lead=max(versions), config=config)
@@ -320,8 +321,8 @@ async def test_a_reload_counts_requests_from_zero(subject: Subject) -> None:
 
 def warm_up_requests(subject: Subject, version: int) -> int:
     """Triton makes as many requests of a sample as its batch size says."""
-    stored = subject.store.version(MODEL, version).config
-    return sum(sample.batch_size for sample in parse_config(stored.read_text(), MODEL).model_warmup)
+    config = parse_config(config_of(subject.store, MODEL, version), MODEL)
+    return sum(sample.batch_size for sample in config.model_warmup)
 
 
 def golden_samples(subject: Subject, version: int) -> int:

@@ -15,6 +15,7 @@ PAGES = {"docs/howto/compose.md": "tests/compose"}
 """All commands of the page occur in this folder, as a shell's words or as arguments of a call."""
 
 COMMANDS = {
+    "make setup": Place("Makefile", "test: setup"),
     "make demo": Place("tests/e2e/test_command.py", 'pilotlight("demo")'),
     "make test": Place(".ci/run", "make test"),
     "make up": Place("tests/compose/conftest.py", '"make", "up"'),

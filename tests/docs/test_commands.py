@@ -1,6 +1,7 @@
 """What the pages tell a reader to type is typed, and shows what they say."""
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ pytestmark = [pytest.mark.triton, pytest.mark.timeout(600)]
 
 TUTORIAL = "docs/tutorial.md"
 OWN_TRITON = "docs/howto/own-triton.md"
+ADOPT = "docs/howto/adopt.md"
 BUILT_BEFORE = {
     "README.md": {"pilotlight release short_form 3": ("short_form", SLOW)},
     "docs/howto/release.md": {
@@ -85,7 +87,7 @@ def mapped(ports: Ports) -> dict[str, str]:
 def example_stack(
     installation: Installation, envoy: Path, example_store: Path, folder: Path
 ) -> Iterator[tuple[Shell, Shelf]]:
-    """The example's stack as `make serve` starts it, with version 1 of each model proven."""
+    """The example's stack as `pilotlight up` starts it, with version 1 of each model proven."""
     ports = Ports.free()
     shelf = Shelf(
         Store(example_store), folder / "model_repository", ("short_form", "long_form", "session")
@@ -125,7 +127,7 @@ def shared(
         yield shell
 
 
-APART = {TUTORIAL, OWN_TRITON, *BUILT_BEFORE}
+APART = {TUTORIAL, OWN_TRITON, ADOPT, *BUILT_BEFORE}
 
 
 @pytest.mark.parametrize("page", [page for page in pages() if runs(page) and page not in APART])
@@ -146,15 +148,41 @@ def test_pages_that_release_versions_do_what_they_say(
 def test_the_tutorial_leads_from_an_empty_folder_to_a_refused_version(
     installation: Installation, envoy_binary: Path, tmp_path: Path
 ) -> None:
+    follow_in_a_folder(TUTORIAL, tmp_path)
+
+
+@pytest.mark.build
+def test_an_existing_repository_is_adopted(
+    installation: Installation, envoy_binary: Path, example_store: Path, tmp_path: Path
+) -> None:
+    write_theirs(tmp_path / "theirs", Store(example_store))
+    follow_in_a_folder(ADOPT, tmp_path)
+
+
+def follow_in_a_folder(page: str, folder: Path) -> None:
     """Only that Triton and Envoy are installed already is different from what a reader does."""
-    (tmp_path / ".pilotlight").mkdir()
+    (folder / ".pilotlight").mkdir()
     for name in ("embedded", "envoy"):
-        (tmp_path / ".pilotlight" / name).symlink_to(ROOT / ".pilotlight" / name)
-    shell = Shell(tmp_path, {}, {"pilotlight up": "pilotlight up --ports free"})
+        (folder / ".pilotlight" / name).symlink_to(ROOT / ".pilotlight" / name)
+    shell = Shell(folder, {}, {"pilotlight up": "pilotlight up --ports free"})
     try:
-        follow(TUTORIAL, shell)
+        follow(page, shell)
     finally:
         shell.close()
+
+
+def write_theirs(root: Path, built: Store) -> None:
+    """A repository as others write it by hand: without warm-up, golden samples and manifests."""
+    source, version = built.version("session", 1), root / "session" / "2"
+    version.mkdir(parents=True)
+    for file in source.path.glob("model.onnx*"):
+        shutil.copy(file, version)
+    config = source.config.read_text()
+    (root / "session" / "config.pbtxt").write_text(config.partition("model_warmup")[0])
+    python = root / "legacy" / "1" / "model.py"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    (root / "legacy" / "config.pbtxt").write_text('backend: "python"\n')
 
 
 def test_the_sidecar_runs_beside_tritons_that_others_started(

@@ -22,7 +22,7 @@ from tests.docs.pages import ROOT, Block, blocks, commands, pages
 SHOWN = {"", "text", "json", "yaml", "python", "console"}
 DIRECTIVES = {"{not-run}", "{toctree}", "{include}", "{literalinclude}"}
 LACKING = {
-    "a package index with Pilotlight on it",
+    "an empty environment for each page",
     "NVIDIA's image of Triton",
     "a bucket",
     "a GPU",
@@ -53,6 +53,10 @@ ALL = [block for page in pages() for block in blocks(page)]
 
 def of_kind(*kinds: str) -> list[Block]:
     return [block for block in ALL if block.kind in kinds]
+
+
+def test_every_link_has_a_text_for_who_reads_a_page_as_it_is() -> None:
+    assert [page for page in pages() if "[](" in (ROOT / page).read_text()] == []
 
 
 def test_every_block_is_of_a_kind_that_is_checked() -> None:

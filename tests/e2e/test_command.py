@@ -21,7 +21,7 @@ import pytest
 from embedded.process import wait_until
 from embedded.provision import Installation
 from pilotlight.demo.shelf import Shelf
-from pilotlight.stack import Ports, SidecarDidNotStart, Stack
+from pilotlight.stack import Ports, Stack, StackDidNotStart
 from tests.e2e.conftest import WITHIN_S, Running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,7 +91,7 @@ def test_up_serves_until_ctrl_c_and_stops_everything(shelf: Shelf, tmp_path: Pat
     out = tmp_path / "out.txt"
     home = tmp_path / "home"
     with out.open("w") as file:
-        command = [sys.executable, "-m", "pilotlight", "up", "--ports", "free", "--soak-s", "1"]
+        command = [sys.executable, "-m", "pilotlight", "up", "--ports", "free", "--soak", "1s"]
         up = subprocess.Popen(
             [*command, "--store", str(shelf.store.root), "--home", str(home)],
             stdout=file,
@@ -118,6 +118,72 @@ def test_up_serves_until_ctrl_c_and_stops_everything(shelf: Shelf, tmp_path: Pat
         assert up.wait(WITHIN_S) == 0, out.read_text()
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert [line for line in listed.stdout.splitlines() if str(home) in line] == []
+
+
+@contextmanager
+def up(out: Path, *arguments: str) -> Iterator[str]:
+    """`pilotlight up` until ctrl-C at the end, what it says in `out`; gives the sidecar's URL."""
+    command = [sys.executable, "-m", "pilotlight", "up", "--ports", "free", *arguments]
+    with out.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT)
+    try:
+        assert wait_until(lambda: "ready: every hot model" in text(out), WITHIN_S), text(out)
+        url = re.search(r"sidecar at (http://\S+);", text(out))
+        assert url is not None
+        yield url[1]
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WITHIN_S) == 0, text(out)
+
+
+@pytest.mark.triton
+@pytest.mark.timeout(300)
+def test_a_second_up_in_the_same_folder_changes_nothing_of_the_one_that_runs(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    home, own = tmp_path / "home", tmp_path / "own.yaml"
+    own.write_text("policy: {price: 7}\nmodels: {session: {priority: 3}}\n")
+    here = ("--store", str(shelf.store.root), "--home", str(home))
+
+    def written() -> dict[str, str]:
+        return {name: (home / name).read_text() for name in ("admin.key", "settings.yaml")}
+
+    with up(
+        tmp_path / "first", *here, "--budget", "cpu=2GiB", "--settings", str(own), "--soak", "2s"
+    ) as url:
+        before = written()
+        second = pilotlight("up", "--ports", "free", *here)
+        assert (second.returncode, second.stdout) == (1, "")
+        assert re.fullmatch(
+            rf"error: {home} is the folder of another `pilotlight up`, process \d+ on \S+ since "
+            r"\S+; stop that one, or give this one a folder and ports of its own: "
+            r"`--home FOLDER --ports free`\n",
+            second.stderr,
+        )
+        assert written() == before
+        policy = json.loads(pilotlight("policy", "--json", "--url", url).stdout)
+        assert (policy["budgets"]["cpu"], policy["price"]) == (2 * 2**30, 7)
+        assert re.search(r"session +cold \+3 ", pilotlight("status", "--url", url).stdout)
+        assert pilotlight("ensure", "session", "--url", url).returncode == 0
+    with up(tmp_path / "third", *here):
+        assert written()["admin.key"] == before["admin.key"]
+
+
+@pytest.mark.triton
+@pytest.mark.timeout(300)
+def test_up_says_at_once_that_the_hot_models_exceed_the_budget(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    here = ("--store", str(shelf.store.root), "--home", str(tmp_path / "home"))
+    done = pilotlight("up", "--ports", "free", *here, "--budget", "cpu=1MiB")
+
+    assert done.returncode == 1
+    assert re.search(
+        r"^error: the sidecar ended with 1; last lines of \S+:\n"
+        r"  error: the hot models need .* on cpu, where 921\.6 KiB are for models",
+        done.stderr,
+        re.MULTILINE,
+    ), done.stderr
 
 
 @pytest.mark.triton
@@ -195,7 +261,11 @@ def test_build_publishes_and_skips_what_did_not_change(tmp_path: Path) -> None:
     )
     first = pilotlight("build", str(recipe), "--store", str(store))
     assert first.returncode == 0, first.stdout
-    assert "1 built, 0 unchanged, 0 failed" in first.stdout
+    built, summary, next_step = first.stdout.splitlines()
+    assert built.startswith("double ")
+    assert built.endswith(" s  1/1")
+    assert summary.endswith(": 1 built, 0 unchanged, 0 failed")
+    assert next_step.startswith("double 1: a first version needs no release; ")
     assert (store / "double" / "1" / "manifest.json").is_file()
     second = pilotlight("build", str(recipe), "--store", str(store), "--triton", "24.10", "--json")
     assert (second.returncode, second.stderr) == (0, "")
@@ -244,23 +314,24 @@ def test_serve_names_a_port_that_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.triton
-def test_a_stack_names_the_port_of_its_sidecar_that_is_taken(
-    installation: Installation, tmp_path: Path
+@pytest.mark.parametrize("ours", ["api", "gateway"])
+def test_a_stack_names_a_port_that_is_taken_and_writes_nothing(
+    installation: Installation, tmp_path: Path, ours: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ports = replace(Ports.free(), api=port)
-        stack = Stack(
-            installation,
-            home=tmp_path / "home",
-            store=tmp_path / "store",
-            ports=ports,
-            soak_s=1,
-            on_event=lambda _: None,
-        )
-        with pytest.raises(SidecarDidNotStart, match=f"port {port} of 127.0.0.1 is taken"):
-            stack.__enter__()
-    assert not stack.serving.is_running
+        ports = Ports.free()
+        with pytest.raises(StackDidNotStart, match=f"port {port} of 127.0.0.1 is taken"):
+            Stack(
+                installation,
+                home=tmp_path / "home",
+                store=tmp_path / "store",
+                ports=replace(
+                    ports, **{ours: port if ours == "api" else (port, *ports.gateway[1:])}
+                ),
+                on_event=lambda _: None,
+            )
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.triton

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.triton, pytest.mark.timeout(300)]
 def test_a_release_survives_the_death_of_the_sidecar(running: Running, state: str) -> None:
     running.shelf.publish("short_form", GOOD)
     with running.traffic() as traffic:
-        operation = running.release(GOOD)
+        operation = running.release(GOOD, latency_margin=None)
         running.wait_for_state(operation, state)
         running.stack.sidecar.kill()
         assert wait_until(running.admin.is_reachable, WITHIN_S)
@@ -48,7 +48,7 @@ def test_a_release_survives_the_death_of_the_sidecar(running: Running, state: st
 def test_a_release_survives_the_death_of_the_canary(running: Running, state: str) -> None:
     running.shelf.publish("short_form", GOOD)
     with running.traffic() as traffic:
-        operation = running.release(GOOD)
+        operation = running.release(GOOD, latency_margin=None)
         running.wait_for_state(operation, state)
         running.stack.canary.kill()
         ended = running.admin.wait(operation, WITHIN_S)
@@ -61,7 +61,7 @@ def test_a_release_survives_the_death_of_the_canary(running: Running, state: str
 @pytest.mark.parametrize("state", ["promoting", "soaking"])
 def test_a_release_survives_the_death_of_the_serving_server(running: Running, state: str) -> None:
     running.shelf.publish("short_form", GOOD)
-    operation = running.release(GOOD)
+    operation = running.release(GOOD, latency_margin=None)
     running.wait_for_state(operation, state)
     running.stack.serving.kill()
     ended = running.admin.wait(operation, WITHIN_S)

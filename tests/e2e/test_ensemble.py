@@ -22,6 +22,8 @@ from tests.e2e.inside import CANARY, SERVING, Inside, client_of, publish, sideca
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(240)]
 
+NOTHING_AHEAD = {"prewarm": False}
+"""Else the models of the ensemble may come back when it has gone: they were asked for."""
 QUICKLY = Strategy(outputs=Outputs.ANY, latency_margin=None, soak_s=0.0)
 
 
@@ -80,7 +82,7 @@ async def test_an_ensemble_comes_after_its_models_outlives_their_releases_and_go
     await all_served_before(store, tmp_path / "state.sqlite")
     with two_servers(installation, tmp_path) as servers:
         async with (
-            sidecar_on(servers, store, tmp_path / "state.sqlite") as inside,
+            sidecar_on(servers, store, tmp_path / "state.sqlite", policy=NOTHING_AHEAD) as inside,
             client_of(servers[SERVING]) as client,
         ):
             releases = Releases(inside.world, inside.requests)

@@ -42,7 +42,7 @@ class FakeGateway:
     def asked(self, model: str) -> str:
         """Who gets a request for the model: the name of a replica, or `ACTIVATOR`."""
         seen = self.counted.get(model, Traffic())
-        kind = Answered(version=None, code="200", warmth="hit")
+        kind = Answered(version=None, code="200", outcome="hit")
         answers = {**seen.answers, kind: seen.answers.get(kind, 0) + 1}
         self.counted[model] = Traffic(answers=answers, open_streams=seen.open_streams)
         has = (replica.name for replica in self.routes.replicas if model in replica.models)

@@ -40,7 +40,7 @@ def refused(refused: str, cold: str) -> Series:
 
 def gateway(failures: str, requests: str) -> Series:
     return one("pilotlight_gateway_failures_total", failures) | one(
-        "pilotlight_gateway_requests_total", requests, protocol="http", code="200", warmth="hit"
+        "pilotlight_gateway_requests_total", requests, protocol="http", code="200", outcome="hit"
     )
 
 

@@ -220,7 +220,10 @@ NOT_ASKED = {
     ("GET", "/metrics"): "for Prometheus",
     ("GET", "/v1/replica"): "for other replicas",
     ("GET", "/v1/models/{model}"): "the same as in the list, and in `explain`",
-    ("POST", "/v1/models/{model}:rollback"): "the same as of the newest release",
+    (
+        "POST",
+        "/v1/releases/{release_id}:rollback",
+    ): "by a release's id; see test_release_commands.py",
     ("GET", "/v1/events"): "`events --follow` never ends; see tests/e2e/test_command.py",
 }
 

@@ -1,6 +1,7 @@
 """Commands that ask a running sidecar, on fake servers."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -94,6 +95,21 @@ async def test_status_shows_the_models_of_one_tier_or_warmth(served: Served) -> 
     assert [told[1].split()[0], told[2]] == ["c", "2 disk; 1 not shown"]
 
 
+async def test_status_says_what_waits_to_be_released(served: Served) -> None:
+    await with_models(served)
+    publish(served.rig.store, "m", 2, tier="hot")
+    loop = served.rig.sidecar.loop
+    await served.rig.until(
+        lambda: loop.snapshot is not None and 2 in loop.snapshot.models["m"].versions,
+        "the new version is seen",
+    )
+
+    told = await lines(served, "status")
+    assert told[-2] == "nobody has released version 2 of m: pilotlight release m 2"
+    (model,) = json.loads("".join(await lines(served, "status", "--json")))["models"]
+    assert model["pending_version"] == 2
+
+
 async def test_explain_asks_the_planner(served: Served) -> None:
     await with_models(served, "c")
 
@@ -119,6 +135,19 @@ async def test_pause_resume_and_drain_set_the_mode(served: Served) -> None:
     await served.rig.until(lambda: served.rig.missing() != [], "it drains")
     assert (await lines(served, "status"))[-1].startswith("not ready: draining")
     assert (await lines(served, "resume"))[0].endswith("asked for by api; profile production")
+
+
+@pytest.mark.parametrize("action", ["load", "unload"])
+async def test_what_cannot_go_on_says_once_why(served: Served, action: str) -> None:
+    await with_models(served, "c")
+    await lines(served, "pause")
+
+    code, (waits, error, remedy) = await said(served, action, "c", "--timeout-s", "0.3")
+    paused = "waits for the sidecar, which is paused"
+    assert (code, waits) == (1, paused)
+    assert error.startswith(f"error: {action} of c goes on after 0.3 s and {paused}; look at ")
+    assert remedy.endswith(" tells how it ends")
+    assert (await lines(served, "operations"))[1].endswith(paused)
 
 
 async def test_set_changes_a_spec_and_takes_back_what_is_left_empty(served: Served) -> None:
@@ -258,7 +287,8 @@ async def test_traffic_steers_a_model_until_it_is_off(served_at_gateway: Served)
         ["version", "1", "95", "%"],
         ["version", "2", "5", "%"],
     ]
-    assert told[3] == "requests with the same x-user meet the same version"
+    assert told[3].startswith("version 2 is not loaded: it gets no request until a release")
+    assert told[4] == "requests with the same x-user meet the same version"
     await served.rig.until(lambda: "m" in gateway.routes.splits, "it is steered")
     assert gateway.routes.splits["m"].weights == {1: 95}
 

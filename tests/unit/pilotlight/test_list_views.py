@@ -14,16 +14,18 @@ LONG = "version 5 is refused\n\nAt:\n  model.py(187): open_session"
 
 
 def operation(**changes: Any) -> dict[str, Any]:
-    ended = {"finished_at": "2026-01-02T12:00:02Z", "done": True, "error": None}
+    ended = {"finished_at": "2026-01-02T12:00:02Z", "done": True, "error": None, "waits_for": None}
     asked = {"id": "o1", "kind": "load", "model": "m", "actor": "ann", "created_at": AT}
     return {**asked, **ended, **changes}
 
 
 def test_operations_say_who_asked_for_what_and_how_it_ended() -> None:
     going = operation(id="o2", finished_at=None, done=False)
+    stalled = {**going, "id": "o3", "waits_for": "serving: no answer"}
 
-    assert lines(operation_table([going, operation(), operation(error=LONG)])) == [
+    assert lines(operation_table([stalled, going, operation(), operation(error=LONG)])) == [
         "asked for             by   what  of  state             id  why",
+        "2026-01-02 12:00:00Z  ann  load  m   goes on           o3  waits for serving: no answer",
         "2026-01-02 12:00:00Z  ann  load  m   goes on           o2",
         "2026-01-02 12:00:00Z  ann  load  m   done after 2 s    o1",
         "2026-01-02 12:00:00Z  ann  load  m   failed after 2 s  o1  version 5 is refused",

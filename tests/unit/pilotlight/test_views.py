@@ -13,7 +13,7 @@ from pilotlight.views import words
 from pilotlight.views.devices import memory_bars
 from pilotlight.views.entries import event_line
 from pilotlight.views.explanation import explanation_view, load_sentence
-from pilotlight.views.models import control_line, model_table, spec_table
+from pilotlight.views.models import control_line, model_table, spec_view
 from pilotlight.views.plans import plan_view, what_if_view
 from pilotlight.views.status import Status
 from pilotlight.views.traffic import gateway_view, traffic_view
@@ -45,6 +45,7 @@ def model(name: str = "m", **changes: Any) -> dict[str, Any]:
         "warmth": "warmed",
         "ready_versions": [1],
         "rejected_versions": {},
+        "pending_version": None,
         "requests_per_hour": 0.0,
         "last_request_at": None,
         "held_bytes": GIB,
@@ -123,7 +124,7 @@ def gateway(**changes: Any) -> dict[str, Any]:
         "replicas": [{**replica, "models": 2}],
         "routed_models": 2,
         "requests": 120,
-        "by_warmth": {"cold": 1, "hit": 119},
+        "by_outcome": {"cold": 1, "hit": 119},
         "open_streams": 3,
         "waiting": {"a": 4, "b": 1},
         **changes,
@@ -150,6 +151,7 @@ def steered(
         "model": "m",
         "said": nothing | dict(said),
         "effective": None if effective is None else nothing | dict(effective),
+        "not_loaded": [],
         "versions": versions,
         "comparison": None,
     }
@@ -282,6 +284,29 @@ def test_a_rejected_version_is_told_with_its_reason_and_how_to_clear_it() -> Non
     ]
 
 
+def test_a_version_that_nobody_has_released_is_told_with_the_command_that_does() -> None:
+    pending = model(pending_version=3, rejected_versions={"2": "slower"})
+
+    told = lines(Status(models=[pending, model("n")], now=NOW, **ALL_WELL).view(limit=None))
+
+    assert "probed; not released: version 3; rejected:" in told[1]
+    assert told[-2:] == [
+        "nobody has released version 3 of m: pilotlight release m 3",
+        "ready",
+    ]
+    assert explained(model=pending)[1] == "newer       version 3; `pilotlight release m 3`"
+
+
+def test_models_with_a_newer_version_are_counted_also_those_that_are_not_shown() -> None:
+    models = [model(f"m{number}", pending_version=2) for number in range(3)]
+
+    told = lines(Status(models=[*models, model()], now=NOW, **ALL_WELL).view(limit=1))
+
+    assert told[-2] == (
+        "3 models have a newer version that nobody has released: pilotlight release --all-pending"
+    )
+
+
 def test_when_all_is_well_status_says_only_ready() -> None:
     assert lines(Status(models=[model()], now=NOW, **ALL_WELL).view(limit=None))[2:] == [
         "1 warmed",
@@ -351,6 +376,9 @@ def test_a_quarantine_says_why_and_how_it_ends() -> None:
     assert explained(quarantine={**failed, "until": None})[1] == (
         "quarantine  for 10 min, ends with a newer version or `pilotlight unquarantine`; "
         "2 in a row, corrupt: no [graph]"
+    )
+    assert explained(quarantine={**failed, "kind": "no_gpu", "until": None})[1].startswith(
+        "quarantine  for 10 min, ends with a restart of the server, a newer version or "
     )
 
 
@@ -477,11 +505,14 @@ def test_a_spec_shows_what_holds_and_what_of_it_was_said_over_rest() -> None:
     effective = {"tier": "warm", "pin": True, "idle_timeout_s": 600.0}
     overrides = {"tier": "warm", "pin": None, "idle_timeout_s": None}
 
-    assert lines(spec_table({"model": "m", "effective": effective, "overrides": overrides})) == [
+    spec = {"model": "m", "effective": effective, "overrides": overrides, "warnings": ["no room"]}
+
+    assert lines(spec_view(spec)) == [
         "m               is    said over REST",
         "tier            warm  warm",
         "pin             true  -",
         "idle_timeout_s  600   -",
+        "warning: no room",
     ]
 
 
@@ -537,6 +568,15 @@ def test_traffic_shows_what_was_said_what_holds_and_what_came() -> None:
         "no version named     -      -        48    24 %",
         "requests with the same x-user-id meet the same version",
     ]
+
+
+def test_traffic_says_how_a_version_that_is_not_loaded_comes_to_its_share() -> None:
+    told = steered({"weights": {"1": 19, "2": 1}}, {"weights": {"1": 19}}, {"not_loaded": [2]})
+
+    assert " ".join(told[3:]).startswith(
+        "version 2 is not loaded: it gets no request until a release has proven it and loaded it "
+        "beside the one that serves; `pilotlight release m 2`, with --shift"
+    )
 
 
 def test_a_model_that_is_not_steered_meets_the_serving_version() -> None:
@@ -597,7 +637,7 @@ def test_the_gateway_shows_addresses_replicas_and_counts() -> None:
 
 
 def test_a_gateway_says_why_it_does_not_route() -> None:
-    quiet = {"requests": 0, "by_warmth": {}, "waiting": {}, "routed": False}
+    quiet = {"requests": 0, "by_outcome": {}, "waiting": {}, "routed": False}
 
     assert lines(gateway_view(gateway(problem="Envoy [admin] is down", **quiet)))[-4:] == [
         "requests     0",

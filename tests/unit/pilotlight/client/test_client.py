@@ -62,7 +62,7 @@ async def test_an_operation_that_goes_on_is_no_success(client: Any) -> None:
     operation = await client.models.load("c")
 
     with pytest.raises(
-        StillRunning, match=r"load of c goes on after 0.1 s; look at /v1/op"
+        StillRunning, match=r"load of c goes on after 0.1 s and waits for .* paused; look at /v1/op"
     ) as told:
         await client.operations.wait(operation, timeout_s=0.1)
 

@@ -44,7 +44,7 @@ def problem(status: int, code: str, **headers: str) -> Answer:
 
 RUNNING = problem(409, "request_running", retry_after="1")
 DEADLINE = problem(504, "deadline_passed")
-ENSURED = answer(200, {"model": "m", "warmth": "cold", "waited_s": 3})
+ENSURED = answer(200, {"model": "m", "outcome": "cold", "waited_s": 3})
 
 
 def test_a_repeated_request_waits_until_the_first_one_has_its_answer() -> None:
@@ -63,7 +63,7 @@ def test_each_request_has_a_key_of_its_own() -> None:
 def test_a_long_wait_for_a_model_goes_in_rounds_that_the_sidecar_takes() -> None:
     found, asked = play(ensured("m", 120), [DEADLINE, DEADLINE, ENSURED])
 
-    assert found == EnsuredBody(model="m", warmth="cold", waited_s=3)
+    assert found == EnsuredBody(model="m", outcome="cold", waited_s=3)
     rounds_s = [float(request.query["timeout"].removesuffix("s")) for request in asked]
     assert rounds_s == [50, 50, 50]
     assert all(request.wait_s >= 50 for request in asked)
