@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import yaml
 
+from contract.files import reason_of
 from contract.lock import Held, hold
 from embedded.envoy import EnvoyServer, validate
 from embedded.ports import free_ports, taken_ports
@@ -80,17 +81,22 @@ def alone_in(home: Path) -> Iterator[None]:
     """Hold the folder of a stack: two would take each other's stages, settings and state.
 
     Raises:
-        StackDidNotStart: another process holds it.
+        StackDidNotStart: another process holds it, or it cannot be written.
     """
-    home.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         try:
+            home.mkdir(parents=True, exist_ok=True)
             held.enter_context(hold(home / LOCK))
         except Held as holder:
             raise StackDidNotStart(
                 f"{home} is the folder of another `pilotlight up`, {holder}; stop that one, or "
                 "give this one a folder and ports of its own: `--home FOLDER --ports free`"
             ) from None
+        except OSError as error:
+            raise StackDidNotStart(
+                f"{home} cannot be written: {reason_of(error)}; give a folder where this user may "
+                "write: `--home FOLDER`"
+            ) from error
         yield
 
 

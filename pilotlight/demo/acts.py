@@ -118,13 +118,17 @@ def shifted(stage: Stage) -> list[Proof]:
 def _answered_at(stage: Stage, traffic: Traffic, share: int) -> Counter[int]:
     """By version, while the gateway is seen to send the good one this share."""
     until(partial(_has_share, stage, share))
-    before, answered = traffic.by_version, Counter[int]()
-    while True:
+    seen = [traffic.by_version]
+
+    def is_over() -> bool:
         now = traffic.by_version
         if not _has_share(stage, share):
-            return answered
-        answered = now - before
-        time.sleep(POLL_S)
+            return True
+        seen.append(now)
+        return False
+
+    until(is_over)
+    return seen[-1] - seen[0]
 
 
 def _has_share(stage: Stage, share: int) -> bool:

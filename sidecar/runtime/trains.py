@@ -98,9 +98,11 @@ class Trains:
         cars = in_order((each for each in found if isinstance(each, Car)), stored)
         reasons = [each for each in found if isinstance(each, str)]
         if not cars or (models is not None and reasons):
-            nothing = "no model has a newer version"
-            if unserved:
-                nothing = f"{nothing}, and each has served"
+            served = "each has served, and " if unserved else ""
+            nothing = (
+                f"{served}no model has a newer version that was neither rejected nor rolled back; "
+                "`pilotlight train MODEL` says why of one"
+            )
             why = "; ".join(reasons) if models is not None else nothing
             raise Conflict("nothing_pending", f"nothing to release: {why}")
         return cars

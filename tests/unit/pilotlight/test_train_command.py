@@ -128,4 +128,7 @@ async def test_nothing_pending_is_said(served: Served) -> None:
     code, lines = await said(served)
 
     assert code == 1
-    assert lines == ["error: 409 nothing_pending: nothing to release: no model has a newer version"]
+    assert lines == [
+        "error: 409 nothing_pending: nothing to release: no model has a newer version that was "
+        "neither rejected nor rolled back; `pilotlight train MODEL` says why of one"
+    ]

@@ -46,3 +46,12 @@ def test_what_cannot_be_understood_is_said_at_once(
     words = " ".join(line.strip("│ ") for line in done.stderr.splitlines())
     assert (done.returncode, told in words) == (code, True), done.stderr
     assert not (tmp_path / "home").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file stands here")
+    done = up(tmp_path)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{tmp_path / 'home'} cannot be written: File exists; give a folder" in done.stderr
+    assert "Traceback" not in done.stderr
